@@ -1,0 +1,80 @@
+"""Where one shop's data, keys, models and state lie on disk: a folder, and the names inside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Workspace"]
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The paths of one shop. Making the object touches nothing."""
+
+    root: Path
+
+    @property
+    def event_log(self) -> Path:
+        """The sealed event log, a Delta table."""
+        return self.root / "log" / "events"
+
+    @property
+    def items(self) -> Path:
+        """The item table, a Delta table."""
+        return self.root / "log" / "items"
+
+    @property
+    def customers(self) -> Path:
+        """The customer table, a Delta table; no direct identifiers."""
+        return self.root / "log" / "customers"
+
+    @property
+    def identities(self) -> Path:
+        """The one table that joins pseudonyms to outside ids."""
+        return self.root / "identities"
+
+    @property
+    def pseudonym_keys(self) -> Path:
+        """The keys of the pseudonyms; readable by the owner alone."""
+        return self.root / "keys" / "pseudonyms.json"
+
+    @property
+    def quarantine(self) -> Path:
+        """Rows that an import could not accept, one file an import."""
+        return self.root / "quarantine"
+
+    @property
+    def snapshots(self) -> Path:
+        """Feature tables as built, one Parquet file a cut-off."""
+        return self.root / "snapshots"
+
+    @property
+    def mlflow_database(self) -> Path:
+        """MLflow's tracking and registry database."""
+        return self.root / "mlflow" / "mlflow.db"
+
+    @property
+    def mlflow_artefacts(self) -> Path:
+        """The folder of MLflow's artefacts."""
+        return self.root / "mlflow" / "artefacts"
+
+    @property
+    def releases(self) -> Path:
+        """Releases as assembled, one folder each."""
+        return self.root / "releases"
+
+    @property
+    def bentoml_home(self) -> Path:
+        """BentoML's home, with its model store."""
+        return self.root / "bentoml"
+
+    @property
+    def store(self) -> Path:
+        """The service's own database: accepted events, decisions, rollout."""
+        return self.root / "service.db"
+
+    @property
+    def truth(self) -> Path:
+        """What only a simulation knows; no feature reads it."""
+        return self.root / "truth"
