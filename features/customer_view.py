@@ -1,0 +1,252 @@
+"""All that is known of a set of customers, as ragged columns sorted by (track, customer, time).
+
+Built once from the event log, sorted once; every window of every cut-off is then two positions and a difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.errors import DataError
+from features.raw_events import RawEvents, encode_events
+from features.schema import KINDS
+from features.tracks import BASE_COLUMNS, NEVER_US, ORDER, Ints, Track
+
+__all__ = ["TRACKS", "CustomerView"]
+
+TRACKS: tuple[str, ...] = (*KINDS, ORDER)
+"""The tracks of a view: one a kind, and the derived track of orders."""
+
+_PURCHASE = TRACKS.index("purchase")
+_ORDER = TRACKS.index(ORDER)
+
+
+@dataclass(frozen=True, eq=False)
+class CustomerView:
+    """Events of n customers in canonical order: equal content gives equal arrays, however the input was ordered.
+
+    `event_id` must be unique in the input (the event log sees to it). Ties at one instant are ordered by item, value
+    and amount.
+
+    Attributes:
+        customer_keys: object (n,), pseudonyms, sorted ascending; a row number is a place in it.
+        item_ids: object (n_items,), sorted ascending.
+        offsets: int64 (n_tracks * n + 1,), the events of (track t, customer i) are `offsets[t * n + i]:[... + 1]`.
+    """
+
+    customer_keys: npt.NDArray[np.object_]
+    item_ids: npt.NDArray[np.object_]
+    order_ids: pa.Array = field(repr=False)
+    offsets: Ints = field(repr=False)
+    occurred_us: Ints = field(repr=False)
+    recorded_us: Ints = field(repr=False)
+    item: npt.NDArray[np.int32] = field(repr=False)
+    order: npt.NDArray[np.int32] = field(repr=False)
+    columns: dict[str, npt.NDArray[np.generic]] = field(repr=False)
+    _tracks: dict[str, Track] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def from_events(cls, events: pa.Table) -> CustomerView:
+        """The view of a table with the columns of `schema.EVENTS` (those that features do not use may be absent).
+
+        Raises:
+            DataError: a kind is unknown, or amounts are in more than one currency.
+        """
+        return _assemble(encode_events(events))
+
+    @classmethod
+    def union(cls, views: Sequence[CustomerView]) -> CustomerView:
+        """One view of the events of several, which must have no event in common."""
+        return _assemble(RawEvents.concatenate([view._raw() for view in views]))
+
+    @property
+    def n_customers(self) -> int:
+        """How many customers have at least one event."""
+        return int(self.customer_keys.size)
+
+    def __len__(self) -> int:
+        return int(self.offsets[_ORDER * self.n_customers]) if self.n_customers else 0
+
+    @cached_property
+    def _row_by_key(self) -> dict[str, int]:
+        return {key: row for row, key in enumerate(self.customer_keys.tolist())}
+
+    def rows_of(self, customer_keys: Sequence[str]) -> Ints:
+        """int64: the row of each key; -1 for a customer without events."""
+        known = self._row_by_key
+        return np.fromiter((known.get(key, -1) for key in customer_keys), np.int64, len(customer_keys))
+
+    def track(self, name: str) -> Track:
+        """The events of one kind, or the derived track ORDER.
+
+        Raises:
+            KeyError: there is no such track.
+        """
+        found = self._tracks.get(name)
+        if found is None:
+            found = self._slice(TRACKS.index(name)) if name in TRACKS else None
+            if found is None:
+                raise KeyError(name)
+            self._tracks[name] = found
+        return found
+
+    def _slice(self, track: int) -> Track:
+        n = self.n_customers
+        offsets = self.offsets[track * n : (track + 1) * n + 1]
+        part = slice(int(offsets[0]), int(offsets[-1]))
+        return Track(
+            offsets - offsets[0],
+            self.occurred_us[part],
+            self.recorded_us[part],
+            self.item[part],
+            {name: column[part] for name, column in self.columns.items()},
+        )
+
+    def select(self, rows: Ints | Sequence[int]) -> CustomerView:
+        """The view of some customers alone. `rows` ascending and distinct; `item_ids` shrinks to their items."""
+        chosen = np.asarray(rows, np.int64)
+        segments = (np.arange(len(TRACKS))[:, None] * self.n_customers + chosen).ravel()
+        starts, sizes = self.offsets[segments], self.offsets[segments + 1] - self.offsets[segments]
+        offsets = np.concatenate(([0], np.cumsum(sizes)))
+        places = np.repeat(starts - offsets[:-1], sizes) + np.arange(offsets[-1])
+        return self._take(places, offsets, self.customer_keys[chosen])
+
+    def known_at(self, as_of_us: int) -> CustomerView:
+        """The view of what was known at an instant: `occurred_at < as_of` and `recorded_at < as_of`.
+
+        Orders are derived anew, so an order whose first line was recorded late counts from the line then known.
+        The customers stay the same; some may have no event left.
+        """
+        known = (self.occurred_us < as_of_us) & (self.recorded_us < as_of_us)
+        if known.all():
+            return self
+        return _assemble(self._raw(known))
+
+    def hidden_at(self, as_of_us: int) -> Ints:
+        """int64: rows of customers with an event that had occurred, but was not recorded yet: late for `as_of`."""
+        late = np.flatnonzero((self.occurred_us < as_of_us) & (self.recorded_us >= as_of_us))
+        segments = np.searchsorted(self.offsets, late, side="right") - 1
+        return np.unique(segments % max(self.n_customers, 1))
+
+    def _take(self, places: Ints, offsets: Ints, keys: npt.NDArray[np.object_]) -> CustomerView:
+        item = self.item[places]
+        used = np.zeros(self.item_ids.size + 1, np.bool_)  # the last place takes the -1 of events without an item
+        used[item] = True
+        used[-1] = False
+        renumber = np.cumsum(used, dtype=np.int32) - np.int32(1)
+        renumber[-1] = -1
+        return CustomerView(
+            customer_keys=keys,
+            item_ids=self.item_ids[used[:-1]],
+            order_ids=self.order_ids,
+            offsets=offsets,
+            occurred_us=self.occurred_us[places],
+            recorded_us=self.recorded_us[places],
+            item=renumber[item],
+            order=self.order[places],
+            columns={name: column[places] for name, column in self.columns.items()},
+        )
+
+    def _raw(self, keep: npt.NDArray[np.bool_] | None = None) -> RawEvents:
+        """The events as they were before orders were derived; `keep` is a mask over all rows of this view."""
+        end = len(self)
+        n = self.n_customers
+        segment = np.repeat(np.arange(_ORDER * n), np.diff(self.offsets[: _ORDER * n + 1]))
+        places = slice(0, end) if keep is None else np.flatnonzero(keep[:end])
+        segment = segment[places]
+        orders = self.order[places]
+        used = np.unique(orders[orders >= 0])
+        order = np.full(orders.size, -1, np.int32)
+        order[orders >= 0] = np.searchsorted(used, orders[orders >= 0])
+        return RawEvents(
+            customer_keys=self.customer_keys,
+            item_ids=self.item_ids,
+            order_ids=self.order_ids.take(pa.array(used)),
+            row=segment % max(n, 1),
+            kind=(segment // max(n, 1)).astype(np.int8),
+            occurred_us=self.occurred_us[places],
+            recorded_us=self.recorded_us[places],
+            item=self.item[places],
+            order=order,
+            columns={name: column[places] for name, column in self.columns.items()},
+        )
+
+
+def _assemble(raw: RawEvents) -> CustomerView:
+    """Sort into canonical order and put the derived track of orders behind the kinds."""
+    n = raw.customer_keys.size
+    order = _canonical_order(raw)
+    sorted_raw = raw.take(order)
+    segment = sorted_raw.kind.astype(np.int64) * n + sorted_raw.row
+    counts = np.bincount(segment, minlength=len(TRACKS) * n) if n else np.zeros(0, np.int64)
+    low, high = int(counts[: _PURCHASE * n].sum()), int(counts[: (_PURCHASE + 1) * n].sum())
+    first = low + _first_lines(sorted_raw.row[low:high], sorted_raw.order[low:high], sorted_raw.occurred_us[low:high])
+    counts[_ORDER * n :] = np.bincount(sorted_raw.row[first], minlength=n) if n else 0
+
+    def with_orders(column: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        return np.concatenate((column, column[first]))
+
+    return CustomerView(
+        customer_keys=raw.customer_keys,
+        item_ids=raw.item_ids,
+        order_ids=raw.order_ids,
+        offsets=np.concatenate(([0], np.cumsum(counts, dtype=np.int64))),
+        occurred_us=with_orders(sorted_raw.occurred_us).astype(np.int64, copy=False),
+        recorded_us=with_orders(sorted_raw.recorded_us).astype(np.int64, copy=False),
+        item=with_orders(sorted_raw.item).astype(np.int32, copy=False),
+        order=with_orders(sorted_raw.order).astype(np.int32, copy=False),
+        columns={name: with_orders(column) for name, column in sorted_raw.columns.items()},
+    )
+
+
+def _canonical_order(raw: RawEvents) -> Ints:
+    """int64 (m,): the places that sort events by (kind, customer, occurred_at), ties by item, value, amount."""
+    size = raw.occurred_us.size
+    by_time = np.argsort(raw.occurred_us)
+    segment = raw.kind.astype(np.int64) * raw.customer_keys.size + raw.row
+    # (segment, rank in time) in one int64: a plain sort of it is several times faster than a stable argsort
+    order = by_time[np.sort(segment[by_time] * size + np.arange(size)) % max(size, 1)]
+    tied = (segment[order[1:]] == segment[order[:-1]]) & (raw.occurred_us[order[1:]] == raw.occurred_us[order[:-1]])
+    if tied.any():
+        in_run = np.flatnonzero(np.concatenate((tied, [False])) | np.concatenate(([False], tied)))
+        run = np.cumsum(np.concatenate(([True], ~tied)))[in_run]
+        members = order[in_run]
+        columns = raw.columns
+        within = np.lexsort(
+            (
+                raw.recorded_us[members],
+                columns["quantity"][members],
+                columns["discount_minor"][members],
+                columns["amount_minor"][members],
+                columns["has_value"][members],
+                columns["value"][members],
+                raw.item[members],
+                run,
+            )
+        )
+        order[in_run] = members[within]
+    return order
+
+
+def _first_lines(row: Ints, order: npt.NDArray[np.int32], occurred_us: Ints) -> Ints:
+    """int64: places of the first line of each order; lines sorted by (customer, time).
+
+    Lines of one customer with one order_id are one order. A line without order_id belongs to the order of its instant.
+    """
+    places = np.arange(row.size)
+    named = order >= 0
+    first = np.zeros(row.size, np.bool_)
+    pair = row[named] * (int(order.max(initial=-1)) + 1) + order[named]
+    first[places[named][np.unique(pair, return_index=True)[1]]] = True
+    bare = places[~named]
+    if bare.size:
+        again = (row[bare[1:]] == row[bare[:-1]]) & (occurred_us[bare[1:]] == occurred_us[bare[:-1]])
+        first[bare[np.concatenate(([True], ~again))]] = True
+    return np.flatnonzero(first)

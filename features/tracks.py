@@ -1,0 +1,154 @@
+"""A track: the events of one kind, sorted by (customer, time), as ragged columns.
+
+Columns are integers, so that a sum over any window is a difference of two prefix sums and exact: the same bits for
+one customer, for all of them, on any machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from features.instants import DAY_US, HOUR_US, MINUTE_US
+
+__all__ = ["BASE_COLUMNS", "CHANNELS", "DERIVED_COLUMNS", "NEVER_US", "ORDER", "Ints", "Track"]
+
+Ints = npt.NDArray[np.int64]
+
+ORDER = "order"
+"""The derived track of orders: the first line of each order, at that line's instant."""
+
+NEVER_US = -(1 << 62)
+"""The instant of what has not happened; earlier than every real instant."""
+
+CHANNELS = ("web", "app", "store")
+"""Channels with a share of their own; every other word is counted in the totals alone."""
+
+BASE_COLUMNS: dict[str, npt.DTypeLike] = {
+    "amount_minor": np.int64,
+    "discount_minor": np.int64,
+    "quantity": np.int64,
+    "value": np.int64,
+    "has_value": np.bool_,
+    "channel": np.int8,
+    "out_of_stock": np.bool_,
+}
+"""What is kept of each event beside its times, item and order. Null amounts and values are 0, null quantity 1;
+`has_value` is false where `value` was null; `channel` is 1 + the place in CHANNELS, else 0."""
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """Events of one kind of n customers, sorted by (customer, occurred_at).
+
+    Attributes:
+        offsets: int64 (n + 1,); the events of customer i are `offsets[i]:offsets[i + 1]`.
+        occurred_us: int64 (m,), microseconds UTC.
+        recorded_us: int64 (m,), microseconds UTC.
+        item: int32 (m,), index into the view's `item_ids`; -1 where the event has no item.
+        columns: the BASE_COLUMNS, each (m,).
+    """
+
+    offsets: Ints
+    occurred_us: Ints
+    recorded_us: Ints
+    item: npt.NDArray[np.int32]
+    columns: dict[str, npt.NDArray[np.generic]]
+    _cache: dict[str, Ints] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return int(self.occurred_us.size)
+
+    @property
+    def customer_rows(self) -> Ints:
+        """int64 (m,): the customer row of each event."""
+        return np.repeat(np.arange(self.offsets.size - 1), np.diff(self.offsets))
+
+    def column(self, name: str) -> npt.NDArray[np.generic]:
+        """(m,) integers or booleans: a base column, or one of DERIVED_COLUMNS."""
+        base = self.columns.get(name)
+        return DERIVED_COLUMNS[name](self) if base is None else base
+
+    def prefix(self, name: str) -> Ints:
+        """int64 (m + 1,): `prefix[j] - prefix[i]` is the sum of a column over events i:j.
+
+        Wrap-around of the running sum does no harm: a difference is right whenever it fits into int64 itself.
+        """
+        found = self._cache.get(name)
+        if found is None:
+            found = running_sum(self.column(name))
+            self._cache[name] = found
+        return found
+
+    def previous_same_item_us(self) -> Ints:
+        """int64 (m,): when the same customer last met the same item on this track; NEVER_US for the first time."""
+        found = self._cache.get("previous_same_item_us")
+        if found is None:
+            found = _previous_same_item_us(self)
+            self._cache["previous_same_item_us"] = found
+        return found
+
+
+def running_sum(column: npt.NDArray[np.generic]) -> Ints:
+    """int64 (m + 1,) running sum that starts with 0."""
+    total = np.empty(column.size + 1, np.int64)
+    total[0] = 0
+    np.cumsum(column, dtype=np.int64, out=total[1:])
+    return total
+
+
+def _previous_same_item_us(track: Track) -> Ints:
+    size = len(track)
+    previous = np.full(size, NEVER_US, np.int64)
+    if size < 2:
+        return previous
+    n_items = int(track.item.max()) + 2
+    pair = track.customer_rows * n_items + (track.item.astype(np.int64) + 1)
+    order = np.argsort(pair, kind="stable")
+    same = pair[order[1:]] == pair[order[:-1]]
+    previous[order[1:][same]] = track.occurred_us[order[:-1][same]]
+    return previous
+
+
+def _gap_us(track: Track) -> Ints:
+    gap = np.zeros(len(track), np.int64)
+    np.subtract(track.occurred_us[1:], track.occurred_us[:-1], out=gap[1:])
+    starts = track.offsets[:-1]
+    gap[starts[starts < track.offsets[1:]]] = 0
+    return gap
+
+
+def _hour(track: Track) -> Ints:
+    return track.occurred_us // HOUR_US % 24
+
+
+def _weekend(track: Track) -> npt.NDArray[np.bool_]:
+    return (track.occurred_us // DAY_US + 3) % 7 >= 5  # 1970-01-01 was a Thursday; Monday is 0
+
+
+def _low(track: Track) -> npt.NDArray[np.bool_]:
+    return np.logical_and(track.columns["has_value"], track.columns["value"] <= np.int64(2))
+
+
+DERIVED_COLUMNS: dict[str, Callable[[Track], npt.NDArray[np.generic]]] = {
+    # minutes since this customer's previous event of the track; 0 for the first one
+    "gap_minutes": lambda track: _gap_us(track) // MINUTE_US,
+    "gap_minutes_squared": lambda track: (_gap_us(track) // MINUTE_US) ** 2,
+    "weekend": _weekend,
+    "morning": lambda track: (_hour(track) >= 6) & (_hour(track) < 12),
+    "evening": lambda track: _hour(track) >= 18,
+    "discounted": lambda track: track.columns["discount_minor"] > np.int64(0),
+    "repeated_item": lambda track: track.previous_same_item_us() > NEVER_US,
+    "late": lambda track: track.columns["value"] > np.int64(0),
+    "late_hours": lambda track: np.maximum(track.columns["value"].astype(np.int64), 0),
+    "unanswered": lambda track: np.logical_not(track.columns["has_value"]),
+    "low": _low,
+    **{
+        name: (lambda track, code=place: track.columns["channel"] == np.int8(code))
+        for place, name in enumerate(CHANNELS, start=1)
+    },
+}
+"""Columns worked out from the base columns when they are first asked for."""
