@@ -1,0 +1,92 @@
+import math
+
+import pytest
+
+from training.promotion import Measured, PromotionRule, decide, force
+
+RULE = PromotionRule("auc", margin=0.01, not_worse_by=0.005)
+BASELINES = {"recency": {"auc": 0.70}, "logistic": {"auc": 0.75}}
+
+
+def measured(name: str, auc: float, slice_name: str = "log 7 at 2026-01-01") -> Measured:
+    return Measured(name, slice_name, {"auc": auc})
+
+
+def test_the_first_model_that_beats_its_baselines_is_promoted() -> None:
+    decision = decide(measured("v1", 0.80), None, BASELINES, RULE)
+    assert decision.promote
+    assert decision.reasons == (
+        "beats the baseline logistic: auc 0.8000 against 0.7500",
+        "beats the baseline recency: auc 0.8000 against 0.7000",
+        "there is no champion yet",
+    )
+    assert decision.figures == {"challenger.auc": 0.80, "baseline.logistic.auc": 0.75, "baseline.recency.auc": 0.70}
+
+
+def test_a_model_that_does_not_beat_a_baseline_is_not_promoted_and_the_reason_says_so() -> None:
+    decision = decide(measured("v1", 0.74), None, BASELINES, RULE)
+    assert not decision.promote
+    assert "does not beat the baseline logistic: auc 0.7400 against 0.7500" in decision.reasons
+
+
+def test_equal_to_a_baseline_does_not_beat_it() -> None:
+    assert not decide(measured("v1", 0.75), None, BASELINES, RULE).promote
+
+
+def test_a_gain_of_the_margin_promotes_and_a_smaller_one_does_not() -> None:
+    # 0.8125 - 0.8 = 0.0125 >= 0.01; 0.805 - 0.8 = 0.005 < 0.01
+    assert decide(measured("v2", 0.8125), measured("v1", 0.80), {}, RULE).promote
+    assert not decide(measured("v2", 0.805), measured("v1", 0.80), {}, RULE).promote
+
+
+def test_without_a_margin_an_equal_challenger_does_not_replace_the_champion() -> None:
+    assert not decide(measured("v2", 0.80), measured("v1", 0.80), {}, PromotionRule("auc")).promote
+
+
+def test_shown_not_to_be_worse_promotes() -> None:
+    # the difference lies above -0.004, and -0.005 is allowed
+    decision = decide(measured("v2", 0.801), measured("v1", 0.80), {}, RULE, difference=(-0.004, 0.006))
+    assert decision.promote
+    assert decision.figures["gain_ci_low"] == -0.004
+    assert not decide(measured("v2", 0.801), measured("v1", 0.80), {}, RULE, difference=(-0.006, 0.008)).promote
+
+
+def test_where_lower_is_better_the_signs_turn() -> None:
+    rule = PromotionRule("auc", higher_is_better=False, margin=0.01, not_worse_by=0.005)
+    assert decide(measured("v2", 0.20), measured("v1", 0.25), {"b": {"auc": 0.3}}, rule).promote
+    assert not decide(measured("v2", 0.30), measured("v1", 0.25), {}, rule).promote
+    # challenger minus champion is at most +0.004, so it is worse by at most 0.004
+    assert decide(measured("v2", 0.25), measured("v1", 0.25), {}, rule, difference=(-0.01, 0.004)).promote
+
+
+def test_figures_of_different_slices_are_not_compared() -> None:
+    decision = decide(measured("v2", 0.9), measured("v1", 0.7, "log 3 at 2025-01-01"), {}, RULE)
+    assert not decision.promote
+    assert "not comparable" in decision.reasons[-1]
+
+
+@pytest.mark.parametrize("undefined", [math.nan, math.inf])
+def test_an_undefined_figure_never_promotes(undefined: float) -> None:
+    assert not decide(measured("v2", undefined), None, {}, RULE).promote
+    assert not decide(measured("v2", 0.9), measured("v1", undefined), {}, RULE).promote
+    assert not decide(measured("v2", 0.8), measured("v1", 0.8), {}, RULE, difference=(math.nan, math.nan)).promote
+    assert not decide(Measured("v2", "s", {}), None, {}, RULE).promote
+
+
+def test_a_forced_promotion_keeps_the_figures_that_spoke_against_it() -> None:
+    decision = force(decide(measured("v1", 0.74), None, BASELINES, RULE), "the logistic model cannot be explained")
+    assert decision.promote
+    assert decision.forced
+    assert "does not beat the baseline logistic: auc 0.7400 against 0.7500" in decision.reasons
+    assert decision.reasons[-1] == "forced: the logistic model cannot be explained"
+
+
+def test_forcing_what_would_be_promoted_anyway_is_not_marked_forced() -> None:
+    decision = force(decide(measured("v1", 0.80), None, BASELINES, RULE), "we like it")
+    assert decision.promote
+    assert not decision.forced
+
+
+def test_forcing_needs_a_reason() -> None:
+    with pytest.raises(ValueError, match="needs a reason"):
+        force(decide(measured("v1", 0.80), None, {}, RULE), "  ")

@@ -1,0 +1,1 @@
+"""The `holdfast` command line: thin commands over the packages."""
