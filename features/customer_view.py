@@ -12,12 +12,10 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from features.errors import DataError
 from features.raw_events import RawEvents, encode_events
 from features.schema import KINDS
-from features.tracks import BASE_COLUMNS, NEVER_US, ORDER, Ints, Track
+from features.tracks import ORDER, Column, Ints, Track
 
 __all__ = ["TRACKS", "CustomerView"]
 
@@ -49,7 +47,7 @@ class CustomerView:
     recorded_us: Ints = field(repr=False)
     item: npt.NDArray[np.int32] = field(repr=False)
     order: npt.NDArray[np.int32] = field(repr=False)
-    columns: dict[str, npt.NDArray[np.generic]] = field(repr=False)
+    columns: dict[str, Column] = field(repr=False)
     _tracks: dict[str, Track] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -64,7 +62,7 @@ class CustomerView:
     @classmethod
     def union(cls, views: Sequence[CustomerView]) -> CustomerView:
         """One view of the events of several, which must have no event in common."""
-        return _assemble(RawEvents.concatenate([view._raw() for view in views]))
+        return _assemble(RawEvents.concatenate([view.raw() for view in views]))
 
     @property
     def n_customers(self) -> int:
@@ -127,7 +125,7 @@ class CustomerView:
         known = (self.occurred_us < as_of_us) & (self.recorded_us < as_of_us)
         if known.all():
             return self
-        return _assemble(self._raw(known))
+        return _assemble(self.raw(known))
 
     def hidden_at(self, as_of_us: int) -> Ints:
         """int64: rows of customers with an event that had occurred, but was not recorded yet: late for `as_of`."""
@@ -154,7 +152,7 @@ class CustomerView:
             columns={name: column[places] for name, column in self.columns.items()},
         )
 
-    def _raw(self, keep: npt.NDArray[np.bool_] | None = None) -> RawEvents:
+    def raw(self, keep: npt.NDArray[np.bool_] | None = None) -> RawEvents:
         """The events as they were before orders were derived; `keep` is a mask over all rows of this view."""
         end = len(self)
         n = self.n_customers
@@ -190,7 +188,7 @@ def _assemble(raw: RawEvents) -> CustomerView:
     first = low + _first_lines(sorted_raw.row[low:high], sorted_raw.order[low:high], sorted_raw.occurred_us[low:high])
     counts[_ORDER * n :] = np.bincount(sorted_raw.row[first], minlength=n) if n else 0
 
-    def with_orders(column: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    def with_orders(column: Column) -> Column:
         return np.concatenate((column, column[first]))
 
     return CustomerView(
@@ -232,7 +230,7 @@ def _canonical_order(raw: RawEvents) -> Ints:
             )
         )
         order[in_run] = members[within]
-    return order
+    return np.asarray(order)
 
 
 def _first_lines(row: Ints, order: npt.NDArray[np.int32], occurred_us: Ints) -> Ints:

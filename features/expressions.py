@@ -1,7 +1,6 @@
-"""The primitives that features are made of, as frozen values: count, total, last, gap statistics, distinct, and
-arithmetic over them.
+"""The primitives that features are made of: count, total, last, gap statistics, distinct, and arithmetic over them.
 
-An expression is hashable, so a part shared by several features is computed once a cut-off. Windows are
+An expression is a frozen value, so a part shared by several features is computed once a cut-off. Windows are
 `[as_of - back - days, as_of - back)`; `days=None` reaches to the beginning, `[-inf, as_of - back)`. Only + - * / and
 square root are used: these are rounded the same for one value as for a million, transcendental functions are not.
 """
@@ -53,7 +52,7 @@ class Moment:
     def __init__(self, view: CustomerView, as_of_us: int) -> None:
         self.view = view
         self.as_of_us = as_of_us
-        self._positions: dict[tuple[str, int | None], Ints] = {}
+        self._positions: dict[tuple[str, int], Ints] = {}
         self._values: dict[Expression, Floats] = {}
 
     def value(self, expression: Expression) -> Floats:
@@ -66,15 +65,13 @@ class Moment:
 
     def start(self, track: str, days_back: int | None) -> Ints:
         """int64 (n_customers,): the place of the first event at or after `as_of - days_back`; None is the beginning."""
-        key = (track, days_back)
-        found = self._positions.get(key)
+        events = self.view.track(track)
+        if days_back is None:
+            return events.offsets[:-1]
+        found = self._positions.get((track, days_back))
         if found is None:
-            events = self.view.track(track)
-            if days_back is None:
-                found = events.offsets[:-1]
-            else:
-                found = positions(events, self.as_of_us - days_back * DAY_US)
-            self._positions[key] = found
+            found = positions(events, self.as_of_us - days_back * DAY_US)
+            self._positions[track, days_back] = found
         return found
 
     def window(self, track: str, days: int | None, back: int = 0) -> tuple[Ints, Ints]:
@@ -271,7 +268,7 @@ class GapDeviation:
         around = np.maximum(squares - minutes * _divide(minutes, gaps), 0)
         variance = np.full(gaps.shape, np.nan)
         np.divide(around, gaps - 1, out=variance, where=gaps > 1)
-        return np.sqrt(variance) / 1440
+        return np.asarray(np.sqrt(variance) / 1440)
 
 
 def _gaps(moment: Moment, track: str, days: int | None) -> tuple[Floats, Floats]:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from features.errors import DataError
 from features.schema import KINDS
-from features.tracks import BASE_COLUMNS, CHANNELS, Ints
+from features.tracks import BASE_COLUMNS, CHANNELS, Column, Ints
 
 __all__ = ["RawEvents", "encode_events"]
 
@@ -34,7 +34,7 @@ class RawEvents:
     recorded_us: Ints
     item: npt.NDArray[np.int32]
     order: npt.NDArray[np.int32]
-    columns: dict[str, npt.NDArray[np.generic]]
+    columns: dict[str, Column]
 
     def take(self, places: Ints) -> RawEvents:
         """The same events in another sequence, or some of them."""
@@ -100,7 +100,7 @@ def encode_events(events: pa.Table) -> RawEvents:
     )
 
 
-def _columns(events: pa.Table) -> dict[str, npt.NDArray[np.generic]]:
+def _columns(events: pa.Table) -> dict[str, Column]:
     value = _column(events, "value", pa.int64())
     channel = pc.index_in(_column(events, "channel", pa.string()), value_set=pa.array(CHANNELS))
     topic = _column(events, "topic", pa.string())
@@ -149,7 +149,7 @@ def _one_currency(events: pa.Table) -> None:
 
 def _codes(column: pa.ChunkedArray) -> tuple[pa.Array, npt.NDArray[np.int32]]:
     """The distinct words in the sequence of their first use, and the place of each row's word; -1 for null."""
-    if column.num_chunks == 0:
+    if len(column) == 0:
         return pa.array([], pa.string()), np.zeros(0, np.int32)
     encoded = column.cast(pa.string()).dictionary_encode().unify_dictionaries()
     parts = [chunk.indices.fill_null(-1) if chunk.null_count else chunk.indices for chunk in encoded.chunks]

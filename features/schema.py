@@ -89,14 +89,17 @@ class TableSchema:
 
     @property
     def arrow(self) -> pa.Schema:
+        """The Arrow schema; required columns are not nullable."""
         return pa.schema([pa.field(c.name, c.type, nullable=not c.required) for c in self.columns])
 
     @property
     def names(self) -> tuple[str, ...]:
+        """All columns, in order."""
         return tuple(c.name for c in self.columns)
 
     @property
     def required(self) -> tuple[str, ...]:
+        """The columns that every row must have."""
         return tuple(c.name for c in self.columns if c.required)
 
 

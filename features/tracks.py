@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from features.instants import DAY_US, HOUR_US, MINUTE_US
 
-__all__ = ["BASE_COLUMNS", "CHANNELS", "DERIVED_COLUMNS", "NEVER_US", "ORDER", "Ints", "Track"]
+__all__ = ["BASE_COLUMNS", "CHANNELS", "DERIVED_COLUMNS", "NEVER_US", "ORDER", "Column", "Ints", "Track"]
 
 Ints = npt.NDArray[np.int64]
+
+Column = npt.NDArray[Any]
+"""Integers or booleans, one an event."""
 
 ORDER = "order"
 """The derived track of orders: the first line of each order, at that line's instant."""
@@ -56,7 +60,7 @@ class Track:
     occurred_us: Ints
     recorded_us: Ints
     item: npt.NDArray[np.int32]
-    columns: dict[str, npt.NDArray[np.generic]]
+    columns: dict[str, Column]
     _cache: dict[str, Ints] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -67,7 +71,7 @@ class Track:
         """int64 (m,): the customer row of each event."""
         return np.repeat(np.arange(self.offsets.size - 1), np.diff(self.offsets))
 
-    def column(self, name: str) -> npt.NDArray[np.generic]:
+    def column(self, name: str) -> Column:
         """(m,) integers or booleans: a base column, or one of DERIVED_COLUMNS."""
         base = self.columns.get(name)
         return DERIVED_COLUMNS[name](self) if base is None else base
@@ -92,7 +96,7 @@ class Track:
         return found
 
 
-def running_sum(column: npt.NDArray[np.generic]) -> Ints:
+def running_sum(column: Column) -> Ints:
     """int64 (m + 1,) running sum that starts with 0."""
     total = np.empty(column.size + 1, np.int64)
     total[0] = 0
@@ -125,30 +129,31 @@ def _hour(track: Track) -> Ints:
     return track.occurred_us // HOUR_US % 24
 
 
-def _weekend(track: Track) -> npt.NDArray[np.bool_]:
-    return (track.occurred_us // DAY_US + 3) % 7 >= 5  # 1970-01-01 was a Thursday; Monday is 0
+def _weekend(track: Track) -> Column:
+    return np.asarray((track.occurred_us // DAY_US + 3) % 7 >= 5)  # 1970-01-01 was a Thursday; Monday is 0
 
 
-def _low(track: Track) -> npt.NDArray[np.bool_]:
-    return np.logical_and(track.columns["has_value"], track.columns["value"] <= np.int64(2))
+def _low(track: Track) -> Column:
+    return np.logical_and(track.columns["has_value"], track.columns["value"] <= 2)
 
 
-DERIVED_COLUMNS: dict[str, Callable[[Track], npt.NDArray[np.generic]]] = {
+def _through(channel: int) -> Callable[[Track], Column]:
+    return lambda track: track.columns["channel"] == channel
+
+
+DERIVED_COLUMNS: dict[str, Callable[[Track], Column]] = {
     # minutes since this customer's previous event of the track; 0 for the first one
     "gap_minutes": lambda track: _gap_us(track) // MINUTE_US,
     "gap_minutes_squared": lambda track: (_gap_us(track) // MINUTE_US) ** 2,
     "weekend": _weekend,
     "morning": lambda track: (_hour(track) >= 6) & (_hour(track) < 12),
     "evening": lambda track: _hour(track) >= 18,
-    "discounted": lambda track: track.columns["discount_minor"] > np.int64(0),
+    "discounted": lambda track: track.columns["discount_minor"] > 0,
     "repeated_item": lambda track: track.previous_same_item_us() > NEVER_US,
-    "late": lambda track: track.columns["value"] > np.int64(0),
+    "late": lambda track: track.columns["value"] > 0,
     "late_hours": lambda track: np.maximum(track.columns["value"].astype(np.int64), 0),
     "unanswered": lambda track: np.logical_not(track.columns["has_value"]),
     "low": _low,
-    **{
-        name: (lambda track, code=place: track.columns["channel"] == np.int8(code))
-        for place, name in enumerate(CHANNELS, start=1)
-    },
+    **{name: _through(place) for place, name in enumerate(CHANNELS, start=1)},
 }
 """Columns worked out from the base columns when they are first asked for."""

@@ -1,0 +1,85 @@
+"""Whatever the events are: one customer equals the batch, order of input and the future change nothing."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from features.churn_features import CHURN_FEATURES
+from features.compute import compute
+from features.customer_view import CustomerView
+from features.instants import DAY_US
+from features.schema import KINDS
+from tests.event_tables import event, event_table, us
+
+START = us("2024-01-01")
+AS_OF = START + 500 * DAY_US
+
+
+@st.composite
+def events(draw):
+    kind = draw(st.sampled_from(sorted(KINDS)))
+    # few distinct instants, so that ties are common; some after as_of
+    occurred = START + draw(st.integers(0, 60)) * 10 * DAY_US + draw(st.sampled_from([0, 1, DAY_US // 2]))
+    recorded = occurred + draw(st.sampled_from([0, 1, 40 * DAY_US]))
+    bounds = KINDS[kind].value_range or (0, 5)
+    needs_value = "value" in KINDS[kind].required
+    value = draw(st.integers(*bounds)) if needs_value else draw(st.none() | st.integers(*bounds))
+    return event(
+        draw(st.sampled_from("abcd")),
+        kind,
+        occurred,
+        recorded,
+        item_id=draw(st.sampled_from(["x", "y", "z"])),
+        order_id=draw(st.none() | st.sampled_from(["o1", "o2", "o3"])),
+        amount_minor=draw(st.integers(0, 10_000)),
+        discount_minor=draw(st.none() | st.integers(0, 500)),
+        quantity=draw(st.none() | st.integers(1, 5)),
+        channel=draw(st.none() | st.sampled_from(["web", "app", "store", "kiosk"])),
+        value=value,
+        topic=draw(st.none() | st.just("out_of_stock")),
+    )
+
+
+def table_of(rows, as_of=AS_OF):
+    view = CustomerView.from_events(event_table(*rows))
+    return view, compute(view, CHURN_FEATURES, as_of)
+
+
+def same(left, right):
+    return np.array_equal(left, right, equal_nan=True)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(events(), max_size=40))
+def test_each_customer_alone_equals_the_batch_bit_for_bit(rows):
+    view, table = table_of(rows)
+    for row in range(view.n_customers):
+        alone = compute(view.select([row]), CHURN_FEATURES, AS_OF)
+        assert same(alone.values[0], table.values[row])
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(events(), max_size=40), st.randoms(use_true_random=False))
+def test_permuting_the_input_changes_nothing(rows, random):
+    _, table = table_of(rows)
+    random.shuffle(rows)
+    assert same(table_of(rows)[1].values, table.values)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(events(), min_size=1, max_size=40))
+def test_events_at_or_after_as_of_or_recorded_then_change_nothing(rows):
+    view, table = table_of(rows)
+    known = [row for row in rows if row["occurred_at"] < AS_OF and row["recorded_at"] < AS_OF]
+    past, expected = table_of(known)
+    chosen = table.values[view.rows_of(past.customer_keys.tolist())]
+    assert same(chosen, expected.values)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(events(), min_size=2, max_size=40), st.data())
+def test_union_of_any_two_parts_is_the_whole(rows, data):
+    cut = data.draw(st.integers(0, len(rows)))
+    parts = [CustomerView.from_events(event_table(*part)) for part in (rows[:cut], rows[cut:])]
+    joined = compute(CustomerView.union(parts), CHURN_FEATURES, AS_OF)
+    assert same(joined.values, table_of(rows)[1].values)
