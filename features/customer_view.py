@@ -180,35 +180,32 @@ class CustomerView:
 def _assemble(raw: RawEvents) -> CustomerView:
     """Sort into canonical order and put the derived track of orders behind the kinds."""
     n = raw.customer_keys.size
-    order = _canonical_order(raw)
-    sorted_raw = raw.take(order)
-    segment = sorted_raw.kind.astype(np.int64) * n + sorted_raw.row
-    counts = np.bincount(segment, minlength=len(TRACKS) * n) if n else np.zeros(0, np.int64)
-    low, high = int(counts[: _PURCHASE * n].sum()), int(counts[: (_PURCHASE + 1) * n].sum())
-    first = low + _first_lines(sorted_raw.row[low:high], sorted_raw.order[low:high], sorted_raw.occurred_us[low:high])
-    counts[_ORDER * n :] = np.bincount(sorted_raw.row[first], minlength=n) if n else 0
-
-    def with_orders(column: Column) -> Column:
-        return np.concatenate((column, column[first]))
-
+    segment = raw.kind.astype(np.int64) * n + raw.row
+    counts = np.bincount(segment, minlength=len(TRACKS) * n).astype(np.int64)
+    places = _canonical_order(raw, segment)
+    before = int(counts[: _PURCHASE * n].sum())
+    lines = places[before : before + int(counts[_PURCHASE * n : (_PURCHASE + 1) * n].sum())]
+    first = lines[_first_lines(raw.row[lines], raw.order[lines], raw.occurred_us[lines])]
+    if n:
+        counts[_ORDER * n :] = np.bincount(raw.row[first], minlength=n)
+    places = np.concatenate((places, first))
     return CustomerView(
         customer_keys=raw.customer_keys,
         item_ids=raw.item_ids,
         order_ids=raw.order_ids,
-        offsets=np.concatenate(([0], np.cumsum(counts, dtype=np.int64))),
-        occurred_us=with_orders(sorted_raw.occurred_us).astype(np.int64, copy=False),
-        recorded_us=with_orders(sorted_raw.recorded_us).astype(np.int64, copy=False),
-        item=with_orders(sorted_raw.item).astype(np.int32, copy=False),
-        order=with_orders(sorted_raw.order).astype(np.int32, copy=False),
-        columns={name: with_orders(column) for name, column in sorted_raw.columns.items()},
+        offsets=np.concatenate(([0], np.cumsum(counts))),
+        occurred_us=raw.occurred_us[places],
+        recorded_us=raw.recorded_us[places],
+        item=raw.item[places],
+        order=raw.order[places],
+        columns={name: column[places] for name, column in raw.columns.items()},
     )
 
 
-def _canonical_order(raw: RawEvents) -> Ints:
-    """int64 (m,): the places that sort events by (kind, customer, occurred_at), ties by item, value, amount."""
+def _canonical_order(raw: RawEvents, segment: Ints) -> Ints:
+    """int64 (m,): the places that sort events by (segment, occurred_at), ties by item, value, amount."""
     size = raw.occurred_us.size
     by_time = np.argsort(raw.occurred_us)
-    segment = raw.kind.astype(np.int64) * raw.customer_keys.size + raw.row
     # (segment, rank in time) in one int64: a plain sort of it is several times faster than a stable argsort
     order = by_time[np.sort(segment[by_time] * size + np.arange(size)) % max(size, 1)]
     tied = (segment[order[1:]] == segment[order[:-1]]) & (raw.occurred_us[order[1:]] == raw.occurred_us[order[:-1]])

@@ -36,21 +36,6 @@ class RawEvents:
     order: npt.NDArray[np.int32]
     columns: dict[str, Column]
 
-    def take(self, places: Ints) -> RawEvents:
-        """The same events in another sequence, or some of them."""
-        return RawEvents(
-            self.customer_keys,
-            self.item_ids,
-            self.order_ids,
-            self.row[places],
-            self.kind[places],
-            self.occurred_us[places],
-            self.recorded_us[places],
-            self.item[places],
-            self.order[places],
-            {name: column[places] for name, column in self.columns.items()},
-        )
-
     @staticmethod
     def concatenate(parts: Sequence[RawEvents]) -> RawEvents:
         """The events of all parts; their customers, items and orders are joined by name."""

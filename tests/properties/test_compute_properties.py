@@ -19,13 +19,13 @@ AS_OF = START + 500 * DAY_US
 def events(draw):
     kind = draw(st.sampled_from(sorted(KINDS)))
     # few distinct instants, so that ties are common; some after as_of
-    occurred = START + draw(st.integers(0, 60)) * 10 * DAY_US + draw(st.sampled_from([0, 1, DAY_US // 2]))
+    occurred = START + draw(st.sampled_from([100, 380, 460, 499, 500, 520])) * DAY_US + draw(st.sampled_from([0, 0, 1]))
     recorded = occurred + draw(st.sampled_from([0, 1, 40 * DAY_US]))
     bounds = KINDS[kind].value_range or (0, 5)
     needs_value = "value" in KINDS[kind].required
     value = draw(st.integers(*bounds)) if needs_value else draw(st.none() | st.integers(*bounds))
     return event(
-        draw(st.sampled_from("abcd")),
+        draw(st.sampled_from("abc")),
         kind,
         occurred,
         recorded,
