@@ -1,0 +1,80 @@
+"""Score customers: features in, probability, score, percentile and band out. The service and the backtest call this."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from features.compute import FeatureTable
+from features.errors import ArtefactError
+from serving.bands import Band, Bands
+from serving.churn_model import ChurnModel
+
+__all__ = ["ChurnScore", "ChurnScores", "score_churn"]
+
+
+@dataclass(frozen=True)
+class ChurnScore:
+    """One customer's score; see `ChurnScores` for the meaning of each figure."""
+
+    churn_probability: float
+    churn_score: int
+    percentile: float
+    band: Band
+
+
+@dataclass(frozen=True, eq=False)
+class ChurnScores:
+    """Scores of n customers at one instant. The score ranks, the probability is calibrated.
+
+    customer_keys: object (n,). as_of_us: exclusive end of the history that was read.
+    churn_probability: float64 (n,) in [0, 1], of no order in `[as_of + gap, as_of + gap + horizon)`.
+    percentile: float64 (n,) in [0, 100], percent of the customers of the calibration slice with a lower probability.
+    churn_score: int64 (n,), 0 to 100, the percentile rounded: 90 is riskier than 90% of customers. It compares
+    customers; it is no probability.
+    band: object (n,) of `low`, `medium`, `high`, by the probability and the release's cut-offs.
+    """
+
+    customer_keys: npt.NDArray[np.object_]
+    as_of_us: int
+    churn_probability: npt.NDArray[np.float64]
+    churn_score: npt.NDArray[np.int64]
+    percentile: npt.NDArray[np.float64]
+    band: npt.NDArray[np.object_]
+
+    def __len__(self) -> int:
+        return int(self.churn_probability.shape[0])
+
+    def one(self, row: int) -> ChurnScore:
+        """The score of one row."""
+        return ChurnScore(
+            churn_probability=float(self.churn_probability[row]),
+            churn_score=int(self.churn_score[row]),
+            percentile=float(self.percentile[row]),
+            band=self.band[row],
+        )
+
+
+def score_churn(model: ChurnModel, bands: Bands, table: FeatureTable) -> ChurnScores:
+    """Scores of every customer of a feature table, one or many; a customer's score does not depend on the others.
+
+    Raises:
+        ArtefactError: the table was computed with another feature set than the model reads.
+    """
+    if table.fingerprint != model.fingerprint or tuple(table.names) != model.feature_names:
+        raise ArtefactError(
+            f"features of fingerprint {table.fingerprint[:12]} cannot be scored by a model of fingerprint "
+            f"{model.fingerprint[:12]}; compute them again, or load the release that fits"
+        )
+    probabilities = model.probabilities(table.values)
+    percentile = model.percentile(probabilities)
+    return ChurnScores(
+        customer_keys=table.customer_keys,
+        as_of_us=table.as_of_us,
+        churn_probability=probabilities,
+        churn_score=np.rint(percentile).astype(np.int64),
+        percentile=percentile,
+        band=bands.of_many(probabilities),
+    )

@@ -1,0 +1,144 @@
+"""Labelled rows: features at a cut-off, and whether the customer churned after it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from features.compute import compute
+from features.customer_view import CustomerView
+from features.errors import DataError, NotEnoughDataError
+from features.feature_set import FeatureSet
+from features.instants import format_instant
+from training.churn_settings import ChurnSettings
+from training.labels import churned
+from training.population import eligible
+
+__all__ = ["TrainingSet", "build_training_set", "label_cutoff"]
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Rows of one or more cut-offs; a customer may stand in several.
+
+    values: float64 (n, f), NaN is missing. labels: bool (n,), True is churned. customer_rows: int64 (n,), the
+    customer's row in the view. as_of_us: int64 (n,). weights: float64 (n,), positive.
+    """
+
+    feature_names: tuple[str, ...]
+    fingerprint: str
+    values: npt.NDArray[np.float64]
+    labels: npt.NDArray[np.bool_]
+    customer_rows: npt.NDArray[np.int64]
+    as_of_us: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.float64]
+
+    @property
+    def n_rows(self) -> int:
+        """Rows, that is customers times the cut-offs at which they were eligible."""
+        return int(self.labels.shape[0])
+
+    @property
+    def base_rate(self) -> float:
+        """Weighted share that churned, in [0, 1]."""
+        return float(np.average(self.labels, weights=self.weights))
+
+    @property
+    def cutoffs(self) -> tuple[int, ...]:
+        """The cut-offs present, ascending."""
+        return tuple(int(cutoff) for cutoff in np.unique(self.as_of_us))
+
+    def take(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> TrainingSet:
+        """The rows chosen by a mask or by positions."""
+        return TrainingSet(
+            self.feature_names,
+            self.fingerprint,
+            self.values[rows],
+            self.labels[rows],
+            self.customer_rows[rows],
+            self.as_of_us[rows],
+            self.weights[rows],
+        )
+
+    def require(self, settings: ChurnSettings, purpose: str) -> None:
+        """Refuse a set too small for its purpose.
+
+        Raises:
+            NotEnoughDataError: too few rows, or too few of one outcome; the message gives both numbers.
+        """
+        n_churned = int(self.labels.sum())
+        fewest = min(n_churned, self.n_rows - n_churned)
+        if self.n_rows < settings.min_rows or fewest < settings.min_each_outcome:
+            raise NotEnoughDataError(
+                f"{purpose} has {self.n_rows} rows, {n_churned} churned and {self.n_rows - n_churned} stayed; at least "
+                f"{settings.min_rows} rows and {settings.min_each_outcome} of each outcome are needed; import more "
+                "customers or a longer history"
+            )
+
+    def split_customers(self, share: float, rng: np.random.Generator) -> tuple[TrainingSet, TrainingSet]:
+        """Rows of `1 - share` of the customers, and rows of the others; no customer is in both."""
+        customers = np.unique(self.customer_rows)
+        held_out = rng.permutation(customers)[: round(customers.size * share)]
+        mask = np.isin(self.customer_rows, held_out)
+        return self.take(~mask), self.take(mask)
+
+
+def label_cutoff(
+    view: CustomerView, feature_set: FeatureSet, as_of_us: int, settings: ChurnSettings, *, observed_until_us: int
+) -> TrainingSet:
+    """The eligible customers of one cut-off, one row each.
+
+    Raises:
+        NotEnoughDataError: nobody is eligible, or the label window is not yet observed.
+    """
+    labels = churned(view, as_of_us, settings, observed_until_us=observed_until_us)
+    rows = np.flatnonzero(eligible(view, as_of_us, settings)).astype(np.int64)
+    if rows.size == 0:
+        raise NotEnoughDataError(
+            f"no customer ordered in the {settings.eligible_days} days before {format_instant(as_of_us)}; raise "
+            "eligible_days or take another cut-off"
+        )
+    table = compute(view, feature_set, as_of_us)
+    if table.values.shape[0] != view.n_customers:
+        raise DataError(f"the feature table has {table.values.shape[0]} rows for {view.n_customers} customers")
+    return TrainingSet(
+        feature_names=tuple(table.names),
+        fingerprint=table.fingerprint,
+        values=np.ascontiguousarray(table.values[rows], dtype=np.float64),
+        labels=labels[rows],
+        customer_rows=rows,
+        as_of_us=np.full(rows.size, as_of_us, dtype=np.int64),
+        weights=np.ones(rows.size, dtype=np.float64),
+    )
+
+
+def build_training_set(
+    view: CustomerView,
+    feature_set: FeatureSet,
+    cutoffs: Sequence[int],
+    settings: ChurnSettings,
+    *,
+    observed_until_us: int,
+) -> TrainingSet:
+    """The labelled rows of several cut-offs, in the order of the cut-offs.
+
+    Raises:
+        NotEnoughDataError: a cut-off has nobody eligible or no whole label window, or none is given.
+    """
+    parts = [
+        label_cutoff(view, feature_set, cutoff, settings, observed_until_us=observed_until_us) for cutoff in cutoffs
+    ]
+    if not parts:
+        raise NotEnoughDataError("0 cut-offs were given; at least 1 is needed")
+    return TrainingSet(
+        feature_names=parts[0].feature_names,
+        fingerprint=parts[0].fingerprint,
+        values=np.concatenate([part.values for part in parts]),
+        labels=np.concatenate([part.labels for part in parts]),
+        customer_rows=np.concatenate([part.customer_rows for part in parts]),
+        as_of_us=np.concatenate([part.as_of_us for part in parts]),
+        weights=np.concatenate([part.weights for part in parts]),
+    )
