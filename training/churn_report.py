@@ -1,0 +1,121 @@
+"""A churn report: figures of the model and its baselines at one cut-off, and the verdicts in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from features.instants import format_instant
+from training.churn_metrics import Interval
+from training.cutoffs import TimeSplit
+
+__all__ = ["ChurnFigures", "ChurnReport", "Comparison", "ScoredSlice"]
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ChurnFigures:
+    """One model at one cut-off. auc, average_precision, lift: higher is better; brier, ece: lower is better."""
+
+    model: str
+    auc: float
+    auc_interval: Interval
+    average_precision: float
+    average_precision_interval: Interval
+    brier: float
+    brier_interval: Interval
+    ece: float
+    lift_top_decile: float
+    mean_probability: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Our AUC minus a baseline's on the same customers, with its bootstrap interval."""
+
+    baseline: str
+    auc_difference: float
+    interval: Interval
+
+    @property
+    def verdict(self) -> str:
+        """`beats`, `not distinguishable from` or `loses to`, by whether the interval excludes 0."""
+        if self.interval.low > 0:
+            return "beats"
+        return "loses to" if self.interval.high < 0 else "is not distinguishable from"
+
+    @property
+    def sentence(self) -> str:
+        """The comparison in words."""
+        return (
+            f"The model {self.verdict} the {self.baseline} baseline: AUC difference {self.auc_difference:+.4f} "
+            f"(95% interval {self.interval.low:+.4f} to {self.interval.high:+.4f})."
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredSlice:
+    """What plots are drawn from: labels bool (n,) and, by model, probabilities float64 (n,)."""
+
+    labels: npt.NDArray[np.bool_]
+    probabilities: Mapping[str, Array]
+
+
+@dataclass(frozen=True, eq=False)
+class ChurnReport:
+    """How the model and the baselines did at one test cut-off; `figures[0]` is ours."""
+
+    as_of_us: int
+    n_customers: int
+    base_rate: float
+    split: TimeSplit
+    figures: tuple[ChurnFigures, ...]
+    comparisons: tuple[Comparison, ...]
+    lift: tuple[float, ...]
+    scored: ScoredSlice
+
+    @property
+    def slice_name(self) -> str:
+        """Names the judged rows: two reports of one name can be compared."""
+        return f"churn at {format_instant(self.as_of_us)}, {self.n_customers} customers, base rate {self.base_rate:.6f}"
+
+    @property
+    def beats_all_baselines(self) -> bool:
+        """Whether every comparison's interval lies above 0."""
+        return all(comparison.interval.low > 0 for comparison in self.comparisons)
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The verdicts in words, one a baseline, and how calibration was done."""
+        how = {
+            "later_slice": "Calibrated on a slice later than every training label window.",
+            "held_out_customers": "The log is too short for a later calibration slice: calibrated on held-out "
+            "customers of the latest training cut-off.",
+        }
+        return (*(comparison.sentence for comparison in self.comparisons), how[self.split.calibration_by])
+
+    def metrics(self) -> dict[str, float]:
+        """Ours as flat figures for tracking and promotion."""
+        ours = self.figures[0]
+        return {
+            "auc": ours.auc,
+            "auc_ci_low": ours.auc_interval.low,
+            "auc_ci_high": ours.auc_interval.high,
+            "average_precision": ours.average_precision,
+            "brier": ours.brier,
+            "ece": ours.ece,
+            "lift_top_decile": ours.lift_top_decile,
+            "base_rate": self.base_rate,
+            "n_customers": float(self.n_customers),
+        }
+
+    def baseline_metrics(self) -> dict[str, dict[str, float]]:
+        """The baselines' figures by name."""
+        return {
+            f.model: {"auc": f.auc, "average_precision": f.average_precision, "brier": f.brier, "ece": f.ece}
+            for f in self.figures[1:]
+        }
