@@ -227,6 +227,15 @@ def test_feature_declared_twice_is_refused():
         FeatureSet("s", (feature, feature))
 
 
+@pytest.mark.parametrize("kind", ["csat", "review", "nps", "delivery"])
+def test_order_of_two_values_at_one_instant_changes_nothing(kind):
+    rows = [event("a", kind, "2026-06-01", value=value) for value in (3, 1, 4, 2)]
+    names = ("csat_last", "review_stars_last", "nps_last", "delivery_last_late_hours")
+    forwards, backwards = feature_values(*rows), feature_values(*reversed(rows))
+    assert [forwards[name] for name in names if forwards[name] == 4] == [4]  # the largest value counts as the last
+    np.testing.assert_equal(forwards, backwards)
+
+
 def test_select_keeps_values_and_drops_other_items():
     view = CustomerView.from_events(
         event_table(
