@@ -1,0 +1,178 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from features.churn_features import CHURN_FEATURES
+from features.errors import ArtefactError
+from features.feature_set import FeatureSet
+from features.instants import DAY_US, parse_instant
+from features.workspace import Workspace
+from serving.churn_model import ChurnModel
+from serving.recommender import Recommender, RecommenderSettings
+from serving.release import load_release
+from training.churn import fit_churn
+from training.churn_settings import ChurnSettings
+from training.promotion import PromotionDecision
+from training.registry import CHAMPION, CHURN, RECOMMENDER, Registry
+from training.release_settings import BandSettings, ReleaseSettings
+from training.releasing import Released, put_in_store, release
+from training.tracking import open_tracking, recorded_run
+from training.training_set import TrainingSet
+
+AT = parse_instant("2026-01-02T03:04:05Z")
+PROMOTE = PromotionDecision(True, ("there is no champion yet",), {})
+
+
+def rows(n: int, cutoff: int, seed: int) -> TrainingSet:
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(n, len(CHURN_FEATURES)))
+    labels = rng.random(n) < 1 / (1 + np.exp(-values[:, 0]))
+    customers = np.arange(n, dtype=np.int64)
+    as_of = np.full(n, cutoff, dtype=np.int64)
+    return TrainingSet(CHURN_FEATURES.names, CHURN_FEATURES.fingerprint(), values, labels, customers, as_of, np.ones(n))
+
+
+@pytest.fixture(scope="module")
+def churn() -> ChurnModel:
+    return fit_churn(rows(600, 0, 1), rows(400, 90 * DAY_US, 2), ChurnSettings(num_threads=1))
+
+
+@pytest.fixture(scope="module")
+def recommender() -> Recommender:
+    ones = np.ones(3)
+    return Recommender(("a", "b", "c"), np.eye(3, 2, dtype=np.float32), ones, ones, ones, RecommenderSettings())
+
+
+@pytest.fixture
+def registry(workspace: Workspace) -> Registry:
+    return Registry(open_tracking(workspace))
+
+
+def register(registry: Registry, name: str, files: dict[str, bytes], fingerprint: str | None = None) -> None:
+    with recorded_run(registry.tracking, name, "a run", {}) as run:
+        run.metrics({"auc": 0.75})
+        digest = run.model_files(files)
+    tags = {"fingerprint": fingerprint or CHURN_FEATURES.fingerprint(), "log_version": "7", "code_version": "abc"}
+    registry.register(name, run.run_id, digest, tags)
+
+
+@pytest.fixture
+def both(registry: Registry, churn: ChurnModel, recommender: Recommender) -> Registry:
+    for name, files in ((CHURN, churn.to_files()), (RECOMMENDER, recommender.to_files())):
+        register(registry, name, files)
+        registry.promote(registry.version(name, 1), PROMOTE, who="ada", at_us=AT)
+    return registry
+
+
+def released(workspace: Workspace, registry: Registry, **changes: object) -> Released:
+    arguments = {"feature_set": CHURN_FEATURES, "settings": ReleaseSettings(), "created_at_us": AT, **changes}
+    return release(workspace, registry, **arguments)
+
+
+def test_a_release_of_the_champions_is_loadable_from_its_folder_and_from_the_store(
+    workspace: Workspace, both: Registry, churn: ChurnModel
+) -> None:
+    made = released(workspace, both)
+    assert made.folder == workspace.releases / made.name
+    assert made.tag == f"holdfast:{made.name}"
+    stored = workspace.bentoml_home / "models" / "holdfast" / made.name / "release"
+    values = rows(5, 0, 3).values
+    for folder in (made.folder, stored):
+        loaded = load_release(folder, CHURN_FEATURES)
+        assert loaded.name == made.name
+        np.testing.assert_array_equal(loaded.churn.probabilities(values), churn.probabilities(values))
+    assert made.provenance["churn"]["version"] == 1
+    assert made.provenance["churn"]["log_version"] == "7"
+    assert made.provenance["recommender"]["code_version"] == "abc"
+    assert made.provenance["recommender"]["metrics"] == {"auc": 0.75}
+
+
+def test_bentoml_itself_finds_the_release_in_its_store(workspace: Workspace, both: Registry) -> None:
+    import bentoml
+    from bentoml._internal.models import ModelStore
+
+    made = released(workspace, both)
+    found = bentoml.models.get(
+        f"holdfast:{made.name}", _model_store=ModelStore(workspace.bentoml_home / "models"), model_aliases={}
+    )
+    assert json.loads(found.info.metadata["provenance"])["churn"]["run_id"] == made.provenance["churn"]["run_id"]
+    assert found.info.labels["fingerprint"] == CHURN_FEATURES.fingerprint()[:12]
+
+
+def test_no_pickle_is_written_anywhere(workspace: Workspace, both: Registry) -> None:
+    released(workspace, both)
+    suffixes = {path.suffix for path in (*workspace.releases.rglob("*"), *workspace.bentoml_home.rglob("*"))}
+    assert suffixes == {"", ".json", ".txt", ".npz", ".yaml"}
+
+
+def test_releasing_the_same_again_changes_nothing(workspace: Workspace, both: Registry) -> None:
+    first = released(workspace, both)
+    before = {path: path.read_bytes() for path in first.folder.rglob("*") if path.is_file()}
+    second = released(workspace, both, created_at_us=AT + DAY_US)
+    assert second == first
+    assert {path: path.read_bytes() for path in first.folder.rglob("*") if path.is_file()} == before
+    assert [path.name for path in workspace.releases.iterdir()] == [first.name]
+
+
+def test_other_bands_are_another_release(workspace: Workspace, both: Registry) -> None:
+    first = released(workspace, both)
+    second = released(workspace, both, settings=ReleaseSettings(BandSettings(high_share=0.2)))
+    assert first.name != second.name
+
+
+def test_without_a_champion_nothing_is_released_unless_a_version_is_named(
+    workspace: Workspace, registry: Registry, churn: ChurnModel, recommender: Recommender
+) -> None:
+    register(registry, CHURN, churn.to_files())
+    register(registry, RECOMMENDER, recommender.to_files())
+    with pytest.raises(ArtefactError, match="no champion of holdfast-churn"):
+        released(workspace, registry)
+    assert not workspace.releases.exists()
+    assert released(workspace, registry, churn=1, recommender=1).provenance["churn"]["version"] == 1
+
+
+def test_models_of_different_feature_sets_are_not_released_together(
+    workspace: Workspace, both: Registry, recommender: Recommender
+) -> None:
+    register(both, RECOMMENDER, recommender.to_files(), fingerprint="f" * 64)
+    with pytest.raises(ArtefactError, match="holdfast-recommender 2 was trained with feature set ffffffffffff"):
+        released(workspace, both, recommender=2)
+    other = FeatureSet("other", CHURN_FEATURES.features[:-1])
+    with pytest.raises(ArtefactError, match="holdfast-churn 1 was trained with feature set"):
+        released(workspace, both, feature_set=other)
+    assert not workspace.releases.exists()
+
+
+def test_a_damaged_release_folder_is_refused_and_not_copied(workspace: Workspace, both: Registry) -> None:
+    made = released(workspace, both)
+    (made.folder / "churn" / "booster.txt").write_bytes(b"trap")
+    with pytest.raises(ArtefactError, match=r"booster\.txt"):
+        put_in_store(made.folder, workspace.root / "another", CHURN_FEATURES)
+    assert not (workspace.root / "another").exists()
+
+
+def test_a_damaged_copy_in_the_store_is_replaced(workspace: Workspace, both: Registry) -> None:
+    made = released(workspace, both)
+    stored = workspace.bentoml_home / "models" / "holdfast" / made.name / "release"
+    (stored / "churn" / "booster.txt").write_bytes(b"trap")
+    assert released(workspace, both) == made
+    assert load_release(stored, CHURN_FEATURES).name == made.name
+
+
+def test_bentomls_global_home_is_not_touched(
+    workspace: Workspace, both: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "elsewhere"))
+    released(workspace, both)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_version_with_an_altered_file_is_not_released(workspace: Workspace, both: Registry) -> None:
+    version = both.version(CHURN, CHAMPION)
+    (version.folder / "churn.json").write_bytes(b"{}")
+    with pytest.raises(ArtefactError, match=r"churn\.json was altered"):
+        released(workspace, both)
+    assert replace(version) == both.version(CHURN, CHAMPION)

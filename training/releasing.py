@@ -1,0 +1,163 @@
+"""Assemble a release from registered models and copy it into BentoML's model store.
+
+A release is named by its content: the same models, bands and policy give the same name, and releasing them again
+changes nothing. BentoML is told the store's folder on every call; its global home is not looked at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from features.errors import ArtefactError
+from features.feature_set import FeatureSet
+from features.workspace import Workspace
+from serving.bands import Bands
+from serving.churn_model import ChurnModel
+from serving.policy import Policy
+from serving.recommender import Recommender
+from serving.release import load_release, write_release
+from training.churn import choose_bands
+from training.registry import CHAMPION, CHURN, RECOMMENDER, ModelVersion, Registry
+from training.release_settings import ReleaseSettings
+
+# BentoML reads this when a model is saved, and would report the saving; an entry point may have set it already.
+os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+
+import bentoml
+from bentoml._internal.models import ModelStore
+from bentoml.exceptions import NotFound
+
+__all__ = ["STORE_NAME", "Released", "put_in_store", "release"]
+
+STORE_NAME = "holdfast"
+_FOLDER = "release"
+
+
+@dataclass(frozen=True)
+class Released:
+    """A release: its name, its folder in the workspace, its tag in BentoML's model store, and what it was made of."""
+
+    name: str
+    folder: Path
+    tag: str
+    provenance: Mapping[str, Any]
+
+
+def release(
+    workspace: Workspace,
+    registry: Registry,
+    feature_set: FeatureSet,
+    settings: ReleaseSettings,
+    *,
+    created_at_us: int,
+    churn: int | str = CHAMPION,
+    recommender: int | str = CHAMPION,
+) -> Released:
+    """Assemble the two versions into one release, write it, verify it as written, and copy it into the store.
+
+    Raises:
+        ArtefactError: there is no such version, a file was altered, or the two models (or this code) do not share one
+            feature set; nothing is released.
+    """
+    churn_version = registry.version(CHURN, churn)
+    recommender_version = registry.version(RECOMMENDER, recommender)
+    _check_fingerprints(feature_set, churn_version, recommender_version)
+    churn_files, recommender_files = registry.files(churn_version), registry.files(recommender_version)
+    churn_model = ChurnModel.from_files(churn_files)
+    bands = choose_bands(
+        churn_model.reference, high_share=settings.bands.high_share, medium_share=settings.bands.medium_share
+    )
+    policy = Policy()
+    name = _content_name(feature_set, churn_files, recommender_files, bands, policy)
+    if not (workspace.releases / name).exists():
+        write_release(
+            workspace.releases,
+            name=name,
+            created_at_us=created_at_us,
+            feature_set=feature_set,
+            churn=churn_model,
+            recommender=Recommender.from_files(recommender_files),
+            policy=policy,
+            bands=bands,
+            provenance=_provenance(registry, churn_version, recommender_version),
+        )
+    folder = workspace.releases / name
+    provenance = load_release(folder, feature_set).manifest["provenance"]
+    return Released(name, folder, put_in_store(folder, workspace.bentoml_home, feature_set), provenance)
+
+
+def put_in_store(folder: Path, bentoml_home: Path, feature_set: FeatureSet) -> str:
+    """Copy a release's folder into the model store and return its tag; what is there already is verified, or replaced.
+
+    Raises:
+        ArtefactError: the folder is not an intact release.
+    """
+    manifest = load_release(folder, feature_set).manifest
+    models = bentoml_home.resolve() / "models"
+    models.mkdir(parents=True, exist_ok=True)
+    store = ModelStore(models)
+    tag = f"{STORE_NAME}:{folder.name}"
+    try:
+        load_release(Path(bentoml.models.get(tag, _model_store=store, model_aliases={}).path) / _FOLDER, feature_set)
+    except NotFound:
+        pass
+    except ArtefactError:
+        bentoml.models.delete(tag, _model_store=store)
+    else:
+        return tag
+    labels = {"fingerprint": feature_set.fingerprint()[:12], "created_at": manifest["created_at"]}
+    metadata = {"provenance": json.dumps(manifest["provenance"], sort_keys=True)}
+    with bentoml.models.create(tag, labels=labels, metadata=metadata, _model_store=store) as entry:
+        shutil.copytree(folder, entry.path_of(_FOLDER))
+    load_release(models / STORE_NAME / folder.name / _FOLDER, feature_set)
+    return tag
+
+
+def _check_fingerprints(feature_set: FeatureSet, *versions: ModelVersion) -> None:
+    for version in versions:
+        recorded = version.tags.get("fingerprint", "")
+        if recorded != feature_set.fingerprint():
+            raise ArtefactError(
+                f"{version.name} {version.version} was trained with feature set {recorded[:12] or 'unknown'}, this "
+                f"code computes {feature_set.fingerprint()[:12]}; train it again"
+            )
+
+
+def _content_name(
+    feature_set: FeatureSet,
+    churn_files: Mapping[str, bytes],
+    recommender_files: Mapping[str, bytes],
+    bands: Bands,
+    policy: Policy,
+) -> str:
+    named = {f"churn/{name}": data for name, data in churn_files.items()}
+    named |= {f"recommender/{name}": data for name, data in recommender_files.items()}
+    content = {
+        "fingerprint": feature_set.fingerprint(),
+        "files": {name: hashlib.sha256(data).hexdigest() for name, data in named.items()},
+        "bands": bands.to_manifest(),
+        "policy": policy.to_manifest(),
+    }
+    return f"r-{hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]}"
+
+
+def _provenance(registry: Registry, churn: ModelVersion, recommender: ModelVersion) -> dict[str, object]:
+    def described(version: ModelVersion) -> dict[str, object]:
+        return {
+            "name": version.name,
+            "version": version.version,
+            "run_id": version.run_id,
+            "digest": version.digest,
+            "log_version": version.tags.get("log_version"),
+            "code_version": version.tags.get("code_version"),
+            "metrics": registry.metrics(version),
+        }
+
+    return {"churn": described(churn), "recommender": described(recommender)}
