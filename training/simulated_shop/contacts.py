@@ -79,7 +79,7 @@ def deliver(world: World, day: int) -> None:
     world.ledger.add("delivery", rows, when, order=due["order"], channel=due["channel"], value=hours)
     late = np.flatnonzero((hours > 0) & world.is_customer(rows))
     world.incident(day, rows[late], _LATE, np.clip(hours[late] / 48.0, 0.25, 2.5))
-    complains = late[world.rng.random(len(late)) < np.minimum(0.15 + hours[late] / 220.0, 0.6)]
+    complains = late[world.rng.random(len(late)) < np.minimum(0.25 + hours[late] / 200.0, 0.7)]
     ask_support(world, day, rows[complains], TOPICS.index("late_delivery"), when[complains] + HOUR_US)
 
 

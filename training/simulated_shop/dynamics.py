@@ -27,7 +27,7 @@ __all__ = [
     "tenure_factor",
 ]
 
-SUPPORT_PER_DAY = 0.0016
+SUPPORT_PER_DAY = 0.0025
 """Contacts without a cause (a question about an invoice), a customer-day."""
 NPS_PER_DAY = 0.0010
 """Answers to a survey, a customer-day."""
@@ -67,13 +67,13 @@ def order_probability(
 ) -> Floats:
     """P(order on this day | still a customer): a renewal process around the customer's own cycle.
 
-    `g(u) / cycle` with `u = days since order / cycle` and `g(u) = .10 + 2.3 / (1 + exp(-7 (u - .8)))`,
+    `g(u) / cycle` with `u = days since order / cycle` and `g(u) = .30 + 1.3 / (1 + exp(-5 (u - .6)))`,
     times season and weekday, promotion (more for the price sensitive) and offers in force.
     Arrays may be (n,) or (n, states).
     """
     shape = (-1,) + (1,) * (days_since_order.ndim - 1)
     cycle = people.cycle_days.reshape(shape)
-    pull = 0.10 + 2.3 / (1.0 + np.exp(-7.0 * (days_since_order / cycle - 0.8)))
+    pull = 0.30 + 1.3 / (1.0 + np.exp(-5.0 * (days_since_order / cycle - 0.6)))
     factor = calendar.order_factor[day] * np.exp(offer_order)
     if calendar.promotion[day]:
         factor = factor * (1.15 + 0.9 * people.price_sensitivity.reshape(shape))

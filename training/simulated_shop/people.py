@@ -67,7 +67,7 @@ def make_people(settings: SimulationSettings, rng: np.random.Generator) -> Peopl
     )
     join = np.sort(join)
     segment = rng.choice(len(SEGMENTS), size=n, p=(0.68, 0.20, 0.12))
-    cycle = np.clip(rng.lognormal(np.log(29.0), 0.42, n) * np.asarray((1.0, 1.2, 0.8))[segment], 9.0, 80.0)
+    cycle = np.clip(rng.lognormal(np.log(38.0), 0.55, n) * np.asarray((1.0, 1.2, 0.8))[segment], 8.0, 150.0)
     archetypes = rng.normal(0, 1, (_N_ARCHETYPES, k))
     taste = archetypes[rng.integers(0, _N_ARCHETYPES, n)] + rng.normal(0, 0.8, (n, k))
     channel = rng.dirichlet((2.2, 1.8, 0.9), n)
@@ -81,7 +81,7 @@ def make_people(settings: SimulationSettings, rng: np.random.Generator) -> Peopl
         taste=taste / np.linalg.norm(taste, axis=1, keepdims=True),
         price_sensitivity=rng.beta(2.0, 2.0, n) * np.asarray((1.0, 1.25, 0.6))[segment] * 0.8,
         cycle_days=cycle,
-        browse_rate=np.clip(rng.lognormal(np.log(0.045), 0.5, n), 0.008, 0.25),
+        browse_rate=np.clip(rng.lognormal(np.log(0.024), 0.5, n), 0.004, 0.20),
         basket_extra=rng.gamma(4.0, 0.28, n),
         channel_share=channel,
         usual_hour=np.where(evening, rng.normal(19.5, 1.2, n), rng.normal(11.5, 2.0, n)),

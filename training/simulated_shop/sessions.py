@@ -75,13 +75,13 @@ def _logins_and_impressions(world: World, day: int, rows: Ints, start: Ints, cha
 
 
 def _views(world: World, day: int, rows: Ints, start: Ints, channel: Ints, drawn: Ints, n_orders: int) -> None:
-    """Looking around: 1 to 3 items without an order, 0 or 1 beside one; the first is kept in mind, rarely put aside."""
+    """Looking around: 1 to 4 items without an order, up to 2 beside one; the first is kept in mind, rarely put aside."""
     rng, shelf = world.rng, world.shelf
     looking = np.arange(len(rows)) >= n_orders
-    n_views = np.where(looking, 1 + rng.integers(0, 3, len(rows)), rng.integers(0, 2, len(rows)))
+    n_views = np.where(looking, 1 + rng.integers(0, 4, len(rows)), rng.integers(0, 3, len(rows)))
     n_views = np.where(channel == _STORE, 0, n_views)
     missing = ~world.catalogue.in_stock[day][drawn]
-    for j in range(3):
+    for j in range(4):
         seen = np.flatnonzero(j < n_views)
         item, gone = drawn[seen, j], missing[seen, j]
         when = start[seen] + (j * 45 + rng.integers(0, 30, len(seen))) * SECOND_US
@@ -98,7 +98,7 @@ def _views(world: World, day: int, rows: Ints, start: Ints, channel: Ints, drawn
 def _views_of_lines(world: World, rows: Ints, start: Ints, channel: Ints, lines: Lines) -> None:
     online = channel[lines.order] != _STORE
     rng = world.rng
-    for kind, chance, after in (("view", 0.60, 5 * MINUTE_US), ("cart", 0.45, 9 * MINUTE_US)):
+    for kind, chance, after in (("view", 0.85, 5 * MINUTE_US), ("cart", 0.62, 9 * MINUTE_US)):
         seen = online & (rng.random(len(online)) < chance)
         order = lines.order[seen]
         when = start[order] + after + rng.integers(0, 180, len(order)) * SECOND_US
