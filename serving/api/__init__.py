@@ -1,0 +1,1 @@
+"""The HTTP interface of the service, one module a topic; docs at /docs of a running service."""

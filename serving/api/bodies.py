@@ -1,0 +1,208 @@
+"""Request bodies and query strings: strict types, no unknown fields, every fault reported at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+from starlette.datastructures import QueryParams
+
+from features.errors import TimeError
+from features.instants import parse_instant
+from features.schema import KINDS, MAX_ID_LENGTH
+from serving.problems import FieldError, Problem, field_errors
+
+__all__ = [
+    "MAX_BATCH",
+    "MAX_EVENTS",
+    "MAX_ITEMS",
+    "ChurnQuery",
+    "EventBody",
+    "EventsBody",
+    "RecommendationBody",
+    "ScoreBatchBody",
+    "SimilarBody",
+    "from_query",
+    "rejections",
+]
+
+B = TypeVar("B")
+
+MAX_BATCH = 1_000
+MAX_EVENTS = 500
+MAX_ITEMS = 1_000
+_INT64 = 2**63 - 1
+
+
+def _fault(code: str, message: str) -> PydanticCustomError:
+    return PydanticCustomError("holdfast", "{text}", {"code": code, "text": message})
+
+
+def _instant(text: str) -> str:
+    try:
+        parse_instant(text)
+    except (TimeError, OverflowError) as error:
+        code = "naive_time" if "no offset" in str(error) else "time"
+        raise _fault(code, str(error) or "a time is out of range") from None
+    return text
+
+
+Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH)]
+Instant = Annotated[str, Field(max_length=40, json_schema_extra={"format": "date-time"}), AfterValidator(_instant)]
+Word = Annotated[str, Field(min_length=1, max_length=64)]
+Whole = Annotated[int, Field(ge=0, le=_INT64)]
+Include = Literal["reasons", "actions"]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class ChurnQuery(_Body):
+    """How a churn score is asked for."""
+
+    as_of: Instant | None = None
+    freshness: Literal["fresh", "stored"] = "fresh"
+    include: list[Include] = Field(default=["reasons", "actions"], max_length=2)
+
+    @model_validator(mode="after")
+    def _one_moment(self) -> ChurnQuery:
+        if self.as_of is not None and self.freshness == "stored":
+            raise _fault("contradiction", "stored features have one cut-off; leave out as_of or ask for fresh ones")
+        return self
+
+
+class ScoreBatchBody(ChurnQuery):
+    """Many customers at once; by default without reasons."""
+
+    customer_ids: list[Id] = Field(min_length=1, max_length=MAX_BATCH)
+    include: list[Include] = Field(default=[], max_length=2)
+
+
+NOT_BUILT = ("context", "filter", "boost", "diversity", "include")
+"""Described in the conventions and not built yet: refused, because ignoring a filter would show what must not be."""
+
+
+class RecommendationBody(_Body):
+    """What a storefront asks for. `session_id` is the anonymous_id of the visitor's events."""
+
+    customer_id: Id | None = None
+    session_id: Id | None = None
+    placement: Word = "default"
+    seed_items: list[Id] = Field(default=[], max_length=50)
+    candidates: list[Id] | None = Field(default=None, min_length=1, max_length=MAX_ITEMS)
+    limit: int = Field(default=10, ge=1, le=100)
+    exclude_owned: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _built(cls, given: Any) -> Any:
+        asked = [name for name in NOT_BUILT if isinstance(given, dict) and name in given]
+        if asked:
+            faults = tuple(FieldError(f"/{name}", "not_supported", "this field is not built yet") for name in asked)
+            raise Problem(
+                422, f"not supported yet: {', '.join(asked)}; leave it out", code="not_supported", errors=faults
+            )
+        return given
+
+
+class SimilarBody(_Body):
+    """How many similar items, and out of which."""
+
+    limit: int = Field(default=10, ge=1, le=100)
+    candidates: list[Id] | None = Field(default=None, min_length=1, max_length=MAX_ITEMS)
+
+
+class EventsBody(_Body):
+    """Events are looked at one by one: a faulty one is rejected, the others are taken."""
+
+    events: list[Any] = Field(min_length=1, max_length=MAX_EVENTS)
+
+
+class EventBody(_Body):
+    """One event, as in the written schema, with the outside id of the customer or the visitor's anonymous_id."""
+
+    event_id: Id
+    customer_id: Id | None = None
+    anonymous_id: Id | None = None
+    occurred_at: Instant
+    kind: str = Field(max_length=32, json_schema_extra={"enum": list(KINDS)})
+    item_id: Id | None = None
+    order_id: Id | None = None
+    quantity: int | None = Field(default=None, ge=1, le=_INT64)
+    amount_minor: Whole | None = None
+    discount_minor: Whole | None = None
+    currency: str | None = Field(default=None, pattern=r"^[A-Z]{3}$")
+    channel: Word | None = None
+    value: int | None = Field(default=None, ge=-_INT64, le=_INT64)
+    topic: Word | None = None
+    text: str | None = Field(default=None, max_length=10_000)
+    recommendation_id: Id | None = None
+    decision_id: Id | None = None
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> EventBody:
+        kind = KINDS.get(self.kind)
+        if kind is None:
+            raise _fault("unknown_kind", f"kind must be one of {', '.join(KINDS)}")
+        if self.customer_id is None and self.anonymous_id is None:
+            raise _fault("missing", "an event needs a customer_id or an anonymous_id")
+        for name in kind.required:
+            if getattr(self, name) is None:
+                raise _fault("missing", f"an event of kind {kind.name} needs {name}")
+        if self.amount_minor is not None and self.currency is None:
+            raise _fault("missing", "amount_minor needs a currency")
+        if kind.value_range is not None and self.value is not None:
+            low, high = kind.value_range
+            if not low <= self.value <= high:
+                raise _fault("out_of_range", f"value of kind {kind.name} lies from {low} to {high}")
+        return self
+
+
+_LISTS = {"include", "seed_items", "candidates"}
+_WHOLE = {"limit"}
+_FLAGS = {"exclude_owned": {"true": True, "false": False}}
+_NUMBER = re.compile(r"-?\d{1,18}\Z")
+
+
+def from_query(kind: TypeAdapter[B], query: QueryParams) -> B:
+    """A body model from a query string: lists are comma-separated, `include=` empty asks for nothing.
+
+    Raises:
+        ValidationError: a name is unknown, or a value does not fit.
+        Problem: a name is given twice.
+    """
+    given: dict[str, Any] = {}
+    for name, text in query.multi_items():
+        if name in given:
+            raise Problem(422, "a query name is given twice; give it once", code="repeated")
+        if name in _LISTS:
+            given[name] = [part for part in text.split(",") if part]
+        elif name in _WHOLE and _NUMBER.match(text):
+            given[name] = int(text)
+        elif name in _FLAGS:
+            given[name] = _FLAGS[name].get(text, text)
+        else:
+            given[name] = text
+    return kind.validate_python(given)
+
+
+def rejections(events: Sequence[Any]) -> tuple[list[tuple[int, EventBody]], list[dict[str, Any]]]:
+    """Each event by itself: those that fit with their index, and {index, code, message} of those that do not."""
+    fitting: list[tuple[int, EventBody]] = []
+    rejected: list[dict[str, Any]] = []
+    for index, event in enumerate(events):
+        try:
+            fitting.append((index, EventBody.model_validate(event)))
+        except ValidationError as error:
+            rejected.append({"index": index} | _first_fault(error))
+    return fitting, rejected
+
+
+def _first_fault(error: ValidationError) -> dict[str, str]:
+    fault = field_errors(error)[0]
+    where = fault.pointer.strip("/")
+    return {"code": fault.code, "message": f"{where}: {fault.detail}" if where else fault.detail}

@@ -1,0 +1,56 @@
+"""Churn for one customer and in batch. The score ranks customers; the probability is calibrated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from anyio import to_thread
+from pydantic import TypeAdapter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving.api.bodies import ChurnQuery, ScoreBatchBody, from_query
+from serving.api.exchange import body_of, json_answer, prediction, ready
+from serving.churn_answers import ChurnRequest, answer_many, answer_one, gather
+from serving.problems import Problem
+
+__all__ = ["customer_churn", "score_batch"]
+
+_QUERY = TypeAdapter(ChurnQuery)
+_PLAIN = ChurnRequest()
+
+
+async def customer_churn(request: Request) -> Response:
+    """GET /v1/customers/{customer_id}/churn: fresh by default, the event accepted a moment ago included."""
+    runtime = ready(request)
+    wanted = _wanted(from_query(_QUERY, request.query_params)) if request.scope["query_string"] else _PLAIN
+    gathered = gather(runtime, (request.path_params["customer_id"],), wanted)
+    return prediction(*answer_one(runtime, gathered))
+
+
+async def score_batch(request: Request) -> Response:
+    """POST /v1/churn/score:batch: at most 1,000 ids; a result or a problem for each, in the order sent."""
+    runtime = ready(request)
+    body = await body_of(request, ScoreBatchBody)
+    gathered = gather(runtime, body.customer_ids, _wanted(body))
+    answers = await to_thread.run_sync(answer_many, runtime, gathered)
+    releases = sorted({one.release.name for one in gathered.asked})
+    results = [_row(index, answer) for index, answer in enumerate(answers)]
+    failed = sum("problem" in row for row in results)
+    content = {"scored": len(results) - failed, "failed": failed, "results": results}
+    return json_answer(content, headers={"X-Release": ", ".join(releases)})
+
+
+def _wanted(query: ChurnQuery) -> ChurnRequest:
+    return ChurnRequest(
+        as_of=query.as_of,
+        stored=query.freshness == "stored",
+        reasons="reasons" in query.include,
+        actions="actions" in query.include,
+    )
+
+
+def _row(index: int, answer: dict[str, Any] | Problem) -> dict[str, Any]:
+    if isinstance(answer, Problem):
+        return {"index": index, "problem": answer.to_dict()}
+    return {"index": index, "churn": answer}

@@ -1,0 +1,67 @@
+"""Events in: acknowledged means on disk, and the next score and recommendation of that customer include them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from features.instants import MINUTE_US, parse_instant
+from serving.api.bodies import EventBody, EventsBody, rejections
+from serving.api.exchange import body_of, json_answer, ready
+from serving.runtime import Runtime
+from serving.store import EVENT_FIELDS
+
+__all__ = ["post_events"]
+
+CLOCK_SKEW_US = 5 * MINUTE_US
+"""How far ahead of ours the sender's clock may run."""
+
+_COPIED = tuple(name for name in EVENT_FIELDS if name not in ("customer_key", "occurred_at", "recorded_at"))
+
+
+async def post_events(request: Request) -> Response:
+    """POST /v1/events: at most 500; 202 with what was accepted, what was known already, and why the rest was not."""
+    runtime = ready(request)
+    body = await body_of(request, EventsBody)
+    fitting, rejected = rejections(body.events)
+    rows = []
+    latest_us, currency = runtime.clock() + CLOCK_SKEW_US, runtime.histories.currency
+    for index, event in fitting:
+        row = _row(runtime, event)
+        if row["occurred_at"] > latest_us:
+            rejected.append({"index": index, "code": "in_the_future", "message": "occurred_at lies in the future"})
+        elif currency is not None and event.currency is not None and event.currency != currency:
+            message = f"amounts are kept in {currency}; convert this one first"
+            rejected.append({"index": index, "code": "currency", "message": message})
+        else:
+            currency = currency or event.currency
+            rows.append(row)
+    accepted, deduplicated = await _kept(runtime, rows)
+    for outcome, count in (("accepted", accepted), ("deduplicated", deduplicated), ("rejected", len(rejected))):
+        if count:
+            runtime.metrics.events.labels(outcome).inc(count)
+    rejected.sort(key=lambda one: int(one["index"]))
+    return json_answer({"accepted": accepted, "deduplicated": deduplicated, "rejected": rejected}, 202)
+
+
+async def _kept(runtime: Runtime, rows: list[dict[str, Any]]) -> tuple[int, int]:
+    """(accepted, duplicates) after the commit; events of the sealed log are known already."""
+    sealed = runtime.histories.sealed
+    new = [row for row in rows if not sealed.has(row["event_id"])]
+    if not new:
+        return 0, len(rows)
+    accepted, repeated = await asyncio.wrap_future(runtime.intake.submit(new))
+    return accepted, repeated + len(rows) - len(new)
+
+
+def _row(runtime: Runtime, event: EventBody) -> dict[str, Any]:
+    row = {name: getattr(event, name) for name in _COPIED}
+    if event.customer_id is not None:
+        row["customer_key"] = runtime.pseudonyms.of(event.customer_id)
+    else:
+        row["customer_key"] = runtime.pseudonyms.of_anonymous(str(event.anonymous_id))
+    row["occurred_at"] = parse_instant(event.occurred_at)
+    return row

@@ -1,0 +1,152 @@
+"""The examples of the API document: one request and one answer of every call, as a person would read them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["BATCH", "CHURN", "EVENTS_BODY", "EVENTS_TAKEN", "PROBLEM", "RECOMMENDED", "RELEASES", "ROLLOUTS", "SIMILAR"]
+
+_MODEL = {"name": "churn", "version": "7", "release": "r-5f0c2a9d11be"}
+
+CHURN: dict[str, Any] = {
+    "customer_id": "17850",
+    "horizon_days": 90,
+    "churn_score": 91,
+    "churn_probability": 0.7312,
+    "percentile": 90.6,
+    "band": "high",
+    "band_cutoffs": {"medium": 0.41, "high": 0.68},
+    "reasons": [
+        {
+            "code": "overdue",
+            "text": "Overdue for an order: days since the last order: 84 (usual: 31)",
+            "direction": "raises",
+            "value": 84.0,
+            "usual": 31.0,
+            "importance": 0.38,
+            "controllable": True,
+        }
+    ],
+    "recommended_actions": [{"action": "reminder", "why": "Overdue for an order: days since the last order: 84"}],
+    "model": _MODEL,
+    "as_of": "2026-03-01T09:30:00Z",
+    "features_as_of": "2026-03-01T09:30:00Z",
+    "data_quality": {"missing_share": 0.06, "events_count": 112, "last_event_at": "2026-02-27T18:02:11Z"},
+    "decision_id": "d-4b1c0e5a9f2d4c7788e0a1b2c3d4e5f6",
+    "experiment": {"key": "none", "arm": "champion"},
+    "holdout": False,
+}
+
+PROBLEM: dict[str, Any] = {
+    "type": "urn:holdfast:problem:invalid",
+    "title": "The request was understood and cannot be followed",
+    "status": 422,
+    "detail": "the body does not fit; every fault is listed in errors",
+    "instance": "urn:holdfast:request:0f9d1c4e",
+    "code": "invalid",
+    "errors": [{"pointer": "/as_of", "code": "naive_time", "detail": "a time has no offset; write one"}],
+    "request_id": "0f9d1c4e",
+}
+
+BATCH: dict[str, Any] = {
+    "scored": 1,
+    "failed": 1,
+    "results": [
+        {"index": 0, "churn": {name: CHURN[name] for name in CHURN if name not in ("reasons", "recommended_actions")}},
+        {
+            "index": 1,
+            "problem": {
+                "type": "urn:holdfast:problem:unknown_customer",
+                "title": "There is no such thing",
+                "status": 404,
+                "detail": "nothing is known of this customer at that instant",
+                "code": "unknown_customer",
+            },
+        },
+    ],
+}
+
+RECOMMENDED: dict[str, Any] = {
+    "recommendation_id": "r-9a7d5c3b1e0f4a2288c6d4e2f0b1a3c5",
+    "items": [
+        {"item_id": "85123A", "score": 0.93, "position": 1, "source": "als", "reason": "bought by customers like you"}
+    ],
+    "strategy": "personal",
+    "fallback": False,
+    "filtered_count": 4,
+    "experiment": {"key": "none", "arm": "champion"},
+    "model": {**_MODEL, "name": "recommender"},
+    "expires_at": "2026-03-01T09:35:00Z",
+}
+
+SIMILAR: dict[str, Any] = {
+    **RECOMMENDED,
+    "items": [
+        {
+            "item_id": "85123B",
+            "score": 0.88,
+            "position": 1,
+            "source": "similar",
+            "reason": "similar to what you are looking at",
+        }
+    ],
+    "strategy": "similar",
+}
+
+EVENTS_BODY: dict[str, Any] = {
+    "events": [
+        {
+            "event_id": "order-881-line-1",
+            "customer_id": "17850",
+            "occurred_at": "2026-03-01T09:29:58+01:00",
+            "kind": "purchase",
+            "item_id": "85123A",
+            "order_id": "881",
+            "quantity": 2,
+            "amount_minor": 510,
+            "currency": "GBP",
+            "channel": "web",
+            "recommendation_id": "r-9a7d5c3b1e0f4a2288c6d4e2f0b1a3c5",
+        }
+    ]
+}
+
+EVENTS_TAKEN: dict[str, Any] = {
+    "accepted": 1,
+    "deduplicated": 0,
+    "rejected": [{"index": 1, "code": "naive_time", "message": "occurred_at: a time has no offset; write one"}],
+}
+
+RELEASES: dict[str, Any] = {
+    "releases": [
+        {
+            "release": "r-5f0c2a9d11be",
+            "arm": "champion",
+            "share": 1.0,
+            "created_at": "2026-02-28T04:00:00Z",
+            "fingerprint": "9d3c51",
+            "horizon_days": 90,
+            "items": 3665,
+            "provenance": {"churn": {"name": "churn", "version": "7"}},
+        }
+    ],
+    "refused": [],
+}
+
+_STATE = {"champion": "r-5f0c2a9d11be", "share": 0.0, "salt": "", "revision": 1}
+
+ROLLOUTS: dict[str, Any] = {
+    "current": _STATE,
+    "history": [
+        {
+            "at": "2026-02-28T04:10:00Z",
+            "seq": 1,
+            "who": "ada",
+            "action": "set_champion",
+            "before": {},
+            "after": _STATE,
+            "why": "first release",
+            "figures": {},
+        }
+    ],
+}

@@ -1,0 +1,213 @@
+"""The API document (OpenAPI 3.1) with an example and a curl line for every call, and the page that shows it."""
+
+from __future__ import annotations
+
+import html
+import json
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import orjson
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, Response
+
+from serving.api import examples
+from serving.api.bodies import EventBody, EventsBody, RecommendationBody, ScoreBatchBody, SimilarBody
+from serving.problems import Problem
+
+__all__ = ["docs", "docs_asset", "document", "openapi_json"]
+
+_ASSETS = ("swagger-ui.css", "swagger-ui-bundle.js")
+_JSON, _PROBLEM = "application/json", "application/problem+json"
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of the interface, with its example."""
+
+    method: str
+    path: str
+    summary: str
+    status: int
+    answer: Any
+    body: type[BaseModel] | None = None
+    sent: dict[str, Any] | None = None
+    query: tuple[tuple[str, str], ...] = ()
+    example_path: str = ""
+    problems: tuple[int, ...] = ()
+
+    def curl(self) -> str:
+        """A line to try it with."""
+        line = f"curl -s http://127.0.0.1:3000{self.example_path or self.path}"
+        if self.sent is None:
+            return line
+        return f"{line} -H 'Content-Type: application/json' -d '{json.dumps(self.sent)}'"
+
+
+_CHURN_QUERY = (
+    ("as_of", "an ISO-8601 instant with an offset: the score as it would have been then"),
+    ("freshness", "fresh (default) or stored: features of the newest snapshot"),
+    ("include", "comma-separated out of reasons, actions; both by default, empty for neither"),
+)
+_SLATE_QUERY = (
+    ("customer_id", "the outside id"),
+    ("session_id", "the anonymous_id of the visitor's events"),
+    ("placement", "where the slate is shown"),
+    ("limit", "1 to 100"),
+    ("seed_items", "comma-separated item ids"),
+    ("candidates", "comma-separated item ids: rank these alone"),
+    ("exclude_owned", "true or false"),
+)
+_ALL = (400, 413, 415, 422, 503)
+CALLS = (
+    Call("get", "/v1/customers/{customer_id}/churn", "Churn of one customer, the last accepted event included. "
+         "The score ranks, the probability is calibrated.", 200, examples.CHURN, query=_CHURN_QUERY,
+         example_path="/v1/customers/17850/churn", problems=(404, 422, 503)),
+    Call("post", "/v1/churn/score:batch", "Churn of at most 1,000 customers: a result or a problem for each.", 200,
+         examples.BATCH, ScoreBatchBody, {"customer_ids": ["17850", "13047"]}, problems=_ALL),
+    Call("post", "/v1/recommendations", "What to show. An unknown visitor gets 200 with fallback true.", 200,
+         examples.RECOMMENDED, RecommendationBody, {"customer_id": "17850", "limit": 5}, problems=_ALL),
+    Call("get", "/v1/recommendations", "The same, for caches.", 200, examples.RECOMMENDED, query=_SLATE_QUERY,
+         example_path="/v1/recommendations?customer_id=17850", problems=(422, 503)),
+    Call("post", "/v1/items/{item_id}/similar", "Items like one.", 200, examples.SIMILAR, SimilarBody, {"limit": 5},
+         example_path="/v1/items/85123A/similar", problems=_ALL),
+    Call("get", "/v1/items/{item_id}/similar", "The same, for caches.", 200, examples.SIMILAR,
+         query=(("limit", "1 to 100"), ("candidates", "comma-separated item ids")),
+         example_path="/v1/items/85123A/similar", problems=(422, 503)),
+    Call("post", "/v1/events", "Events in, at most 500. Acknowledged means on disk; event_id makes it idempotent. "
+         "Each event is an Event; a faulty one is rejected by itself.", 202, examples.EVENTS_TAKEN, EventsBody,
+         examples.EVENTS_BODY, problems=_ALL),
+    Call("get", "/v1/releases", "The releases in memory, and those that were refused.", 200, examples.RELEASES,
+         problems=(503,)),
+    Call("get", "/v1/rollouts", "How traffic is split, and every change of it.", 200, examples.ROLLOUTS,
+         problems=(503,)),
+    Call("get", "/livez", "Alive.", 200, {"status": "alive"}),
+    Call("get", "/readyz", "Ready, and by which release.", 200, {"status": "ready", "release": "r-5f0c2a9d11be"},
+         problems=(503,)),
+    Call("get", "/metrics", "Prometheus' text format.", 200, "# HELP holdfast_requests_total Answered requests."),
+)  # fmt: skip
+
+
+@cache
+def document() -> dict[str, Any]:
+    """The whole document; every model and problem is a component."""
+    paths: dict[str, dict[str, Any]] = {}
+    for call in CALLS:
+        paths.setdefault(call.path, {})[call.method] = _operation(call)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Holdfast",
+            "version": "1.0.0",
+            "description": "Who is about to leave, and what each customer wants next. Times are ISO-8601 with an "
+            "offset; money is minor units and a currency; errors are application/problem+json.",
+        },
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {"schemas": _schemas()},
+    }
+
+
+def _operation(call: Call) -> dict[str, Any]:
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "maxLength": 256}}
+        for name in ("customer_id", "item_id")
+        if f"{{{name}}}" in call.path
+    ] + [{"name": name, "in": "query", "description": text, "schema": {"type": "string"}} for name, text in call.query]
+    kind = _JSON if isinstance(call.answer, dict) else "text/plain"
+    answers: dict[str, Any] = {
+        str(call.status): {
+            "description": "As asked",
+            "content": {kind: {"schema": schema_of(call.answer), "example": call.answer}},
+        }
+    }
+    for status in call.problems:
+        schema = {"$ref": "#/components/schemas/Problem"}
+        answers[str(status)] = {"description": "A problem", "content": {_PROBLEM: {"schema": schema}}}
+    name = call.path.strip("/").replace("v1/", "").translate(str.maketrans("/:{}", "____"))
+    operation: dict[str, Any] = {
+        "operationId": f"{call.method}_{name}",
+        "summary": call.summary,
+        "description": f"```sh\n{call.curl()}\n```",
+        "x-codeSamples": [{"lang": "Shell", "label": "curl", "source": call.curl()}],
+        "responses": answers,
+    }
+    if parameters:
+        operation["parameters"] = parameters
+    if call.body is not None:
+        schema = {"$ref": f"#/components/schemas/{call.body.__name__}"}
+        operation["requestBody"] = {"required": True, "content": {_JSON: {"schema": schema, "example": call.sent}}}
+    return operation
+
+
+def _schemas() -> dict[str, Any]:
+    place = "#/components/schemas/{model}"
+    schemas: dict[str, Any] = {"Problem": schema_of(examples.PROBLEM) | {"examples": [examples.PROBLEM]}}
+    for body in (ScoreBatchBody, RecommendationBody, SimilarBody, EventsBody, EventBody):
+        schema = body.model_json_schema(ref_template=place)
+        schemas |= schema.pop("$defs", {})
+        schemas[body.__name__] = schema
+    schemas["EventsBody"]["properties"]["events"]["items"] = {"$ref": place.format(model="EventBody")}
+    return schemas
+
+
+def schema_of(example: Any) -> dict[str, Any]:
+    """A schema that an example fits: names and types; answers may grow, so other members are allowed."""
+    if isinstance(example, dict):
+        return {"type": "object", "properties": {name: schema_of(value) for name, value in example.items()}}
+    if isinstance(example, list):
+        return {"type": "array", "items": schema_of(example[0]) if example else {}}
+    types = {bool: "boolean", int: "integer", float: "number", str: "string"}
+    return {"type": types[type(example)]}
+
+
+async def openapi_json(_request: Request) -> Response:
+    """GET /openapi.json."""
+    return Response(_written(), media_type=_JSON)
+
+
+@cache
+def _written() -> bytes:
+    return orjson.dumps(document())
+
+
+async def docs(request: Request) -> Response:
+    """GET /docs: Swagger's page where its files are at hand, else a plain one; neither needs the network."""
+    assets = request.app.state.swagger_assets
+    has_assets = assets is not None and all((assets / name).is_file() for name in _ASSETS)
+    return HTMLResponse(_SWAGGER if has_assets else _plain_page())
+
+
+async def docs_asset(request: Request) -> Response:
+    """GET /docs/{asset}: one of swagger-ui's two files, no other."""
+    name, assets = request.path_params["asset"], request.app.state.swagger_assets
+    if assets is None or name not in _ASSETS or not (assets / name).is_file():
+        raise Problem(404, "there is no such file here; see /docs")
+    return FileResponse(assets / name, headers={"Cache-Control": "public, max-age=86400"})
+
+
+_SWAGGER = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Holdfast API</title>
+<link rel="stylesheet" href="/docs/swagger-ui.css"></head>
+<body><div id="swagger-ui"></div><script src="/docs/swagger-ui-bundle.js"></script>
+<script>SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger-ui", validatorUrl: null});</script>
+</body></html>
+"""
+
+
+@cache
+def _plain_page() -> str:
+    parts = []
+    for call in CALLS:
+        shown = html.escape(json.dumps(call.answer, indent=2))
+        parts.append(
+            f"<h2><code>{call.method.upper()} {html.escape(call.path)}</code></h2><p>{html.escape(call.summary)}</p>"
+            f"<pre>{html.escape(call.curl())}</pre><details><summary>{call.status}</summary><pre>{shown}</pre></details>"
+        )
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Holdfast API</title>'
+        "<style>body{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto}pre{overflow:auto}</style></head>"
+        f'<body><h1>Holdfast API</h1><p><a href="/openapi.json">openapi.json</a></p>{"".join(parts)}</body></html>'
+    )

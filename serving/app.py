@@ -1,0 +1,130 @@
+"""The ASGI application: routes, one outermost layer, and a lifespan that opens everything beside the first answers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from anyio import to_thread
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from features.errors import HoldfastError
+from serving.api import churn, events, health, openapi, recommendations, rollouts
+from serving.metrics import Metrics
+from serving.problems import Edge
+from serving.runtime import Runtime
+from serving.settings import ServiceSettings
+
+__all__ = ["Warming", "create_app"]
+
+log = logging.getLogger("holdfast")
+
+REQUEST_TIMEOUT_S = 20.0
+"""Below BentoML's own limit (service.py), so that a late answer is a problem in our shape."""
+
+
+class Warming:
+    """Opens the runtime beside the event loop, tries again where that fails, then keeps it in step with the store."""
+
+    def __init__(self, open_runtime: Callable[[ServiceSettings], Runtime]) -> None:
+        self.runtime: Runtime | None = None
+        self._open = open_runtime
+        self._failure: str | None = None
+
+    def why_not_ready(self) -> str:
+        """What the service is waiting for."""
+        return self._failure or "the service is starting; try again in a moment"
+
+    async def run(self, settings: ServiceSettings) -> None:
+        """Until cancelled."""
+        while True:
+            try:
+                if self.runtime is None:
+                    self.runtime = await to_thread.run_sync(self._open, settings)
+                else:
+                    await to_thread.run_sync(self.runtime.poll)
+                self._failure = None
+            except HoldfastError as error:
+                self._failure = str(error)
+                log.warning("not in step: %s", error)
+            except Exception:  # a loop that ends silently would serve an old release for ever
+                self._failure = "the service could not start; the fault is in its log"
+                log.exception("unforeseen fault while opening or polling")
+            await asyncio.sleep(settings.rollout_poll_ms / 1_000)
+
+    def close(self) -> None:
+        """Close what was opened."""
+        if self.runtime is not None:
+            self.runtime.close()
+            self.runtime = None
+
+
+def create_app(
+    read_settings: Callable[[], ServiceSettings],
+    open_runtime: Callable[[ServiceSettings], Runtime],
+    metrics: Metrics,
+    *,
+    new_id: Callable[[], str],
+    swagger_assets: Path | None = None,
+) -> Starlette:
+    """The application; nothing is read or opened before its lifespan starts.
+
+    Args:
+        read_settings: called once, when the lifespan starts; what it raises stops the start.
+        open_runtime: opens the runtime; called in a thread, again after a failure.
+        metrics: where answers are counted.
+        new_id: fresh names for requests.
+        swagger_assets: folder with swagger-ui's files; without it /docs is a plain page.
+    """
+    warming = Warming(open_runtime)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        app.state.settings = read_settings()
+        task = asyncio.create_task(warming.run(app.state.settings))
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await to_thread.run_sync(warming.close)
+
+    edge = Middleware(Edge, observe=metrics.observe, new_id=new_id, timeout_s=REQUEST_TIMEOUT_S)
+    app = Starlette(routes=_routes(), middleware=[edge], lifespan=lifespan)
+    app.router.redirect_slashes = False
+    app.state.warming = warming
+    app.state.metrics = metrics
+    app.state.swagger_assets = swagger_assets
+    return app
+
+
+async def front_door(_request: Request) -> Response:
+    """GET /: the documentation."""
+    return RedirectResponse("/docs")
+
+
+def _routes() -> list[Route]:
+    """Those that are asked for most come first."""
+    return [
+        Route("/v1/customers/{customer_id:path}/churn", churn.customer_churn, methods=["GET"]),
+        Route("/v1/recommendations", recommendations.recommendations, methods=["POST", "GET"]),
+        Route("/v1/events", events.post_events, methods=["POST"]),
+        Route("/v1/churn/score:batch", churn.score_batch, methods=["POST"]),
+        Route("/v1/items/{item_id:path}/similar", recommendations.similar_items, methods=["POST", "GET"]),
+        Route("/v1/releases", rollouts.releases, methods=["GET"]),
+        Route("/v1/rollouts", rollouts.rollouts, methods=["GET"]),
+        Route("/livez", health.livez, methods=["GET"]),
+        Route("/readyz", health.readyz, methods=["GET"]),
+        Route("/metrics", health.metrics, methods=["GET"]),
+        Route("/openapi.json", openapi.openapi_json, methods=["GET"]),
+        Route("/docs", openapi.docs, methods=["GET"]),
+        Route("/docs/{asset}", openapi.docs_asset, methods=["GET"]),
+        Route("/", front_door, methods=["GET"]),
+    ]

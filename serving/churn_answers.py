@@ -1,0 +1,254 @@
+"""Churn scores as answered: history or snapshot in, the fields of the answer out, the decision kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from features.churn_features import CHURN_FEATURES
+from features.compute import FeatureTable, compute
+from features.customer_view import CustomerView
+from features.instants import format_instant, parse_instant
+from features.tracks import NEVER_US
+from serving.assignment import Arm
+from serving.decisions import Decision
+from serving.problems import Problem
+from serving.reasons import reasons
+from serving.release import Release
+from serving.releases import Served
+from serving.runtime import Runtime
+from serving.scoring import ChurnScores, score_churn
+
+__all__ = ["ChurnRequest", "Gathered", "answer_many", "answer_one", "gather", "model_of"]
+
+NAMES = CHURN_FEATURES.names
+FINGERPRINT = CHURN_FEATURES.fingerprint()
+
+
+@dataclass(frozen=True)
+class ChurnRequest:
+    """What is wanted: a past instant (or None for now), stored or fresh features, and what to explain."""
+
+    as_of: str | None = None
+    stored: bool = False
+    reasons: bool = True
+    actions: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """One customer of a request: the place in it, the outside id, the pseudonym, the release and the arm."""
+
+    index: int
+    customer_id: str
+    customer_key: str
+    release: Release
+    arm: Arm
+
+
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """All that an answer needs from shared state, taken at one moment; the rest can run in any thread."""
+
+    request: ChurnRequest
+    served: Served
+    now_us: int
+    as_of_us: int
+    asked: tuple[_Asked, ...]
+    views: tuple[CustomerView, ...]
+    rows: dict[str, npt.NDArray[np.float64]]
+
+
+def gather(runtime: Runtime, customer_ids: Sequence[str], request: ChurnRequest) -> Gathered:
+    """Look the customers up. Those nobody knows are missing from `views` and `rows`.
+
+    Raises:
+        Problem: the instant lies in the future, or stored features are asked for and there are none.
+        UnavailableError: no release is loaded, or the store cannot be read.
+    """
+    served, now_us = runtime.served, runtime.clock()
+    asked = []
+    for index, customer_id in enumerate(customer_ids):
+        key = runtime.pseudonyms.of(customer_id)
+        asked.append(_Asked(index, customer_id, key, *served.route(key)))
+    keys = dict.fromkeys(one.customer_key for one in asked)
+    if request.stored:
+        stored = runtime.stored
+        if stored is None:
+            raise Problem(404, "no features are stored for this feature set; build them first", code="no_snapshot")
+        found = {key: row for key in keys if (row := stored.row(key)) is not None}
+        return Gathered(request, served, now_us, stored.as_of_us, tuple(asked), (), found)
+    runtime.histories.catch_up()
+    as_of_us = _as_of(runtime, request, keys, now_us)
+    views = runtime.histories.many(keys)
+    return Gathered(request, served, now_us, as_of_us, tuple(asked), views, {})
+
+
+def _as_of(runtime: Runtime, request: ChurnRequest, keys: dict[str, None], now_us: int) -> int:
+    """A past instant as asked for; else now, or just after the newest accepted event where clocks are close."""
+    if request.as_of is not None:
+        as_of_us = parse_instant(request.as_of)
+        if as_of_us > now_us:
+            raise Problem(422, "as_of lies in the future; leave it out for a score as of now", code="in_the_future")
+        return as_of_us
+    latest = runtime.histories.latest_recorded_us
+    return max(now_us, *(latest.get(key, 0) + 1 for key in keys))
+
+
+def answer_one(runtime: Runtime, gathered: Gathered) -> tuple[dict[str, Any], Release]:
+    """The answer for the one customer that was gathered.
+
+    Raises:
+        Problem: 404, nothing is known of the customer at that instant.
+    """
+    found = answer_many(runtime, gathered)[0]
+    if isinstance(found, Problem):
+        raise found
+    return found, gathered.asked[0].release
+
+
+def answer_many(runtime: Runtime, gathered: Gathered) -> list[dict[str, Any] | Problem]:
+    """An answer or a problem for each customer, in the order asked."""
+    values, events = _features(gathered)
+    answers: list[dict[str, Any] | Problem] = [
+        Problem(404, "nothing is known of this customer at that instant", code="unknown_customer")
+    ] * len(gathered.asked)
+    for release in {id(one.release): one.release for one in gathered.asked}.values():
+        asked = [one for one in gathered.asked if one.release is release and one.customer_key in values]
+        if asked:
+            table = FeatureTable(
+                np.array([one.customer_key for one in asked], object),
+                gathered.as_of_us,
+                NAMES,
+                np.stack([values[one.customer_key] for one in asked]),
+                FINGERPRINT,
+            )
+            for one, answer in zip(asked, _answers(runtime, gathered, asked, table, events), strict=True):
+                answers[one.index] = answer
+    return answers
+
+
+def _features(gathered: Gathered) -> tuple[dict[str, npt.NDArray[np.float64]], dict[str, tuple[int, int]]]:
+    """Values by customer, and (events before as_of, instant of the last); a customer without any is left out."""
+    if gathered.request.stored:
+        return gathered.rows, {}
+    if not gathered.views:
+        return {}, {}
+    view = gathered.views[0] if len(gathered.views) == 1 else CustomerView.union(gathered.views)
+    table = compute(view, CHURN_FEATURES, gathered.as_of_us)
+    counts, last_us = _known_events(view, gathered.as_of_us)
+    values, events = {}, {}
+    for row, key in enumerate(view.customer_keys.tolist()):
+        if counts[row]:
+            values[key] = table.values[row]
+            events[key] = (int(counts[row]), int(last_us[row]))
+    return values, events
+
+
+def _known_events(view: CustomerView, as_of_us: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """int64 (n,) twice: how many events of each customer were known at `as_of`, and when the last one happened."""
+    n, end = view.n_customers, len(view)
+    rows = np.repeat(np.arange(view.offsets.size - 1) % n, np.diff(view.offsets))[:end]
+    known = (view.occurred_us[:end] < as_of_us) & (view.recorded_us[:end] < as_of_us)
+    last_us = np.full(n, NEVER_US, np.int64)
+    np.maximum.at(last_us, rows[known], view.occurred_us[:end][known])
+    return np.bincount(rows[known], minlength=n), last_us
+
+
+def _answers(
+    runtime: Runtime,
+    gathered: Gathered,
+    asked: Sequence[_Asked],
+    table: FeatureTable,
+    events: dict[str, tuple[int, int]],
+) -> list[dict[str, Any]]:
+    """The fields of each answer; all of one release."""
+    release, request = asked[0].release, gathered.request
+    scores = score_churn(release.churn, release.bands, table)
+    explained = _explanations(release, request, scores, table.values, runtime.settings.reasons_count)
+    missing = np.isnan(table.values).mean(axis=1)
+    experiment = gathered.served.state.key
+    as_of = format_instant(gathered.now_us if request.stored else gathered.as_of_us)
+    features_as_of = format_instant(gathered.as_of_us)
+    answers = []
+    for row, one in enumerate(asked):
+        score = scores.one(row)
+        quality: dict[str, Any] = {"missing_share": round(float(missing[row]), 4)}
+        if one.customer_key in events:
+            n_events, last_us = events[one.customer_key]
+            quality |= {"events_count": n_events, "last_event_at": format_instant(last_us)}
+        answers.append(
+            {
+                "customer_id": one.customer_id,
+                "horizon_days": release.churn.horizon_days,
+                "churn_score": score.churn_score,
+                "churn_probability": score.churn_probability,
+                "percentile": score.percentile,
+                "band": score.band,
+                "band_cutoffs": release.bands.to_manifest(),
+                **explained[row],
+                "model": model_of(release, "churn"),
+                "as_of": as_of,
+                "features_as_of": features_as_of,
+                "data_quality": quality,
+                "decision_id": _kept(runtime, one, experiment, table, row, score.churn_probability),
+                "experiment": {"key": experiment, "arm": one.arm},
+                "holdout": False,
+            }
+        )
+    return answers
+
+
+def _explanations(
+    release: Release, request: ChurnRequest, scores: ChurnScores, values: npt.NDArray[np.float64], k: int
+) -> list[dict[str, Any]]:
+    """`reasons` and `recommended_actions` of each row, as far as they were asked for."""
+    if not (request.reasons or request.actions):
+        return [{}] * len(values)
+    contributions = release.churn.contributions(values)
+    explained = []
+    for row, band in enumerate(scores.band):
+        found = reasons(release.churn, values[row], contributions[row], k)
+        fields: dict[str, Any] = {}
+        if request.reasons:
+            fields["reasons"] = [
+                {name: value for name, value in vars(reason).items() if name != "feature"} for reason in found
+            ]
+        if request.actions:
+            actions = release.policy.recommended_actions(band, found)
+            fields["recommended_actions"] = [{"action": one.action, "why": one.why} for one in actions]
+        explained.append(fields)
+    return explained
+
+
+def _kept(runtime: Runtime, one: _Asked, experiment: str, table: FeatureTable, row: int, probability: float) -> str:
+    decision_id = f"d-{runtime.new_id()}"
+    served = table.values[row].astype("<f8").tobytes()
+    runtime.decisions.record(
+        Decision(
+            decision_id,
+            "churn",
+            one.customer_key,
+            table.as_of_us,
+            one.release.name,
+            experiment,
+            one.arm,
+            churn_probability=probability,
+            fingerprint=FINGERPRINT,
+            feature_values=served,
+        )
+    )
+    runtime.metrics.predictions.labels("churn", one.release.name, one.arm).inc()
+    return decision_id
+
+
+def model_of(release: Release, name: str) -> dict[str, str]:
+    """Which model answered: its name, its version as registered, and the release it came in."""
+    registered = release.manifest["provenance"].get(name)
+    known = registered if isinstance(registered, dict) else {}
+    version = str(known.get("version", release.name))
+    return {"name": str(known.get("name", name)), "version": version, "release": release.name}

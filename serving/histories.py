@@ -1,0 +1,175 @@
+"""The compact history of each customer: the sealed log as loaded at the start, and what was accepted since.
+
+The tail is read from the store by sequence number, so every process sees what any of them accepted. One thread uses
+a `Histories`; the views it hands out never change and may be read anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.customer_view import CustomerView
+from features.event_log import EventLog
+from features.schema import EVENTS
+from serving.store import EVENT_FIELDS, EventRow, Store
+
+__all__ = ["Histories", "SealedHistory", "to_events"]
+
+_COLUMNS = (
+    "event_id",
+    "customer_key",
+    "occurred_at",
+    "recorded_at",
+    "kind",
+    "item_id",
+    "order_id",
+    "quantity",
+    "amount_minor",
+    "discount_minor",
+    "currency",
+    "channel",
+    "value",
+    "topic",
+)
+_MERGED_KEPT = 50_000
+
+
+@dataclass(frozen=True, eq=False)
+class SealedHistory:
+    """The sealed log in memory.
+
+    Attributes:
+        view: all customers' events.
+        version: of the log; -1 where there is no log yet.
+        currency: of all amounts; None where nothing was ever paid.
+        event_hashes: int64, ascending hashes of the event ids, 8 bytes each; tells a repeated event of an import.
+            The chance that a new event among n is taken for a repeated one is n / 2^64.
+    """
+
+    view: CustomerView
+    version: int = -1
+    currency: str | None = None
+    event_hashes: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64), repr=False)
+
+    @classmethod
+    def of(cls, log: EventLog | None) -> SealedHistory:
+        """Read a log, or start from nothing."""
+        if log is None:
+            return cls(CustomerView.from_events(EVENTS.arrow.empty_table()))
+        version = log.version
+        events = log.read(columns=_COLUMNS, version=version)
+        currencies = pc.unique(events["currency"]).drop_null().to_pylist()
+        hashes = np.fromiter(_hashes(events["event_id"]), np.int64, events.num_rows)
+        hashes.sort()
+        view = CustomerView.from_events(events.drop_columns(["event_id"]))
+        return cls(view, version, currencies[0] if currencies else None, hashes)
+
+    def has(self, event_id: str) -> bool:
+        """Whether the sealed log holds an event of this name."""
+        wanted = np.int64(hash(event_id))
+        place = int(np.searchsorted(self.event_hashes, wanted))
+        return place < self.event_hashes.size and bool(self.event_hashes[place] == wanted)
+
+
+def _hashes(ids: pa.ChunkedArray) -> Iterable[int]:
+    for chunk in ids.chunks:
+        yield from map(hash, chunk.to_pylist())
+
+
+def to_events(rows: Sequence[EventRow]) -> pa.Table:
+    """Rows of the store as a table in the written schema of events."""
+    fields = EVENTS.arrow
+    arrays = [pa.array([row[name] for row in rows], fields.field(name).type) for name in EVENT_FIELDS]
+    return pa.Table.from_arrays(arrays, schema=fields)
+
+
+class Histories:
+    """`history(customer_key)` at any moment, the event accepted a moment ago included."""
+
+    def __init__(self, store: Store, sealed: SealedHistory) -> None:
+        self.sealed = sealed
+        self.currency = sealed.currency
+        self.latest_recorded_us: dict[str, int] = {}
+        self._tail = store.tail()
+        self._seq = 0
+        self._rows: dict[str, list[EventRow]] = {}
+        self._merged: dict[str, CustomerView] = {}
+        self.catch_up()
+
+    @property
+    def n_customers(self) -> int:
+        """Customers with at least one sealed event."""
+        return self.sealed.view.n_customers
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._tail.close()
+
+    def catch_up(self) -> int:
+        """Take in what was accepted, here or by another process, since the last call; how many events.
+
+        Raises:
+            UnavailableError: the store cannot be read now; what is in memory stays as it is.
+        """
+        rows = self._tail.after(self._seq)
+        for row in rows:
+            self._seq = row["seq"]
+            if not self._is_sealed(row):
+                self._take(row)
+        return len(rows)
+
+    def history(self, customer_key: str) -> CustomerView | None:
+        """The view of one customer; None where nothing is known of the customer."""
+        tail = self._rows.get(customer_key)
+        if tail is None:
+            return self._sealed_one(customer_key)
+        merged = self._merged.get(customer_key)
+        if merged is None:
+            merged = CustomerView.from_events(to_events(tail))
+            base = self._sealed_one(customer_key)
+            if base is not None:
+                merged = CustomerView.union([base, merged])
+            if len(self._merged) >= _MERGED_KEPT:
+                self._merged.pop(next(iter(self._merged)))
+            self._merged[customer_key] = merged
+        return merged
+
+    def many(self, customer_keys: Iterable[str]) -> tuple[CustomerView, ...]:
+        """Views that together hold the given customers (distinct) as far as anything is known of them."""
+        sealed, views = [], []
+        for key in customer_keys:
+            if key in self._rows:
+                view = self.history(key)
+                if view is not None:
+                    views.append(view)
+            else:
+                sealed.append(key)
+        rows = self.sealed.view.rows_of(sealed)
+        rows = np.sort(rows[rows >= 0])
+        if rows.size:
+            views.append(self.sealed.view.select(rows))
+        return tuple(views)
+
+    def _sealed_one(self, customer_key: str) -> CustomerView | None:
+        row = self.sealed.view.rows_of((customer_key,))
+        return None if row[0] < 0 else self.sealed.view.select(row)
+
+    def _is_sealed(self, row: EventRow) -> bool:
+        version = row["sealed_version"]
+        if version is not None:
+            return bool(version <= self.sealed.version)
+        return self.sealed.has(row["event_id"])
+
+    def _take(self, row: EventRow) -> None:
+        key = row["customer_key"]
+        self._rows.setdefault(key, []).append(row)
+        self._merged.pop(key, None)
+        self.latest_recorded_us[key] = max(row["recorded_at"], self.latest_recorded_us.get(key, 0))
+        if self.currency is None and row["amount_minor"] is not None:
+            self.currency = row["currency"]

@@ -1,0 +1,105 @@
+"""Releases in memory: a new one is verified, loaded and warmed beside the running one, then one reference is swapped.
+
+A release that is refused leaves what runs untouched; why is kept, and shown at /v1/releases and /readyz.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from features.errors import ArtefactError, HoldfastError
+from features.feature_set import FeatureSet
+from serving.assignment import Arm, arm_of
+from serving.release import MANIFEST, Release, load_release
+from serving.rollout import RolloutState
+
+__all__ = ["Releases", "Served", "release_folder"]
+
+log = logging.getLogger("holdfast.releases")
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """What answers at a moment. `challenger` is None where no rollout is under way, or where it was refused."""
+
+    state: RolloutState
+    champion: Release
+    challenger: Release | None
+
+    def route(self, customer_key: str | None) -> tuple[Release, Arm]:
+        """The release and the arm of a customer; a visitor without any key gets the champion."""
+        if self.challenger is None or customer_key is None:
+            return self.champion, "champion"
+        arm = arm_of(self.state.salt, self.state.share, customer_key)
+        return (self.challenger if arm == "challenger" else self.champion), arm
+
+
+class Releases:
+    """Keeps what is served in step with the rollout state. `served` is read by requests, `update` runs beside them."""
+
+    def __init__(
+        self, resolve: Callable[[str], Path], feature_set: FeatureSet, *, refused: Callable[[], None] | None = None
+    ) -> None:
+        self.served: Served | None = None
+        self.refusals: dict[str, str] = {}
+        self._resolve = resolve
+        self._feature_set = feature_set
+        self._loaded: dict[str, Release] = {}
+        self._refused = refused
+
+    def update(self, state: RolloutState) -> None:
+        """Load what the state names and is not loaded, then serve it; on a refusal go on serving what is served."""
+        self.refusals = {}
+        champion = self._load(state.champion)
+        challenger = None if state.challenger is None else self._load(state.challenger)
+        if champion is None:
+            return
+        self.served = Served(state, champion, challenger)
+        kept = {state.champion, state.challenger, state.previous}  # the previous one stays, for an instant rollback
+        self._loaded = {name: release for name, release in self._loaded.items() if name in kept}
+
+    def _load(self, name: str) -> Release | None:
+        if name not in self._loaded:
+            try:
+                release = load_release(self._resolve(name), self._feature_set)
+                _warm(release)
+            except HoldfastError as error:
+                self._refuse(name, str(error))
+                return None
+            except OSError as error:
+                self._refuse(name, f"its files cannot be read ({type(error).__name__})")
+                return None
+            self._loaded[name] = release
+        return self._loaded[name]
+
+    def _refuse(self, name: str, why: str) -> None:
+        self.refusals[name] = why
+        log.error("release %s refused: %s", name, why)
+        if self._refused is not None:
+            self._refused()
+
+
+def _warm(release: Release) -> None:
+    """Make every part answer once, so that the first customer does not wait and a broken part never serves."""
+    unknown = np.full((1, len(release.churn.feature_names)), np.nan)
+    probability = release.churn.probabilities(unknown)
+    release.churn.contributions(unknown)
+    release.bands.of_many(probability)
+    release.recommender.slate(None, release.created_at_us, 1)
+
+
+def release_folder(name: str, releases: Path) -> Path:
+    """The folder of a release named by a path or by its name in the workspace.
+
+    Raises:
+        ArtefactError: there is none.
+    """
+    for folder in (releases / name, Path(name)):
+        if (folder / MANIFEST).is_file():
+            return folder
+    raise ArtefactError("there is no release of this name in the workspace or the model store; make one first")

@@ -1,0 +1,146 @@
+"""All that a running service holds: opened once at start, kept in step with the store, closed at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.compute as pc
+
+from features.churn_features import CHURN_FEATURES
+from features.errors import UnavailableError
+from features.event_log import EventLog
+from features.pseudonyms import Pseudonyms
+from features.schema import ITEMS
+from features.tables import read_table
+from serving.decisions import DecisionLog
+from serving.histories import Histories, SealedHistory
+from serving.intake import EventIntake
+from serving.metrics import Metrics
+from serving.releases import Releases, Served
+from serving.rollout import Change, RolloutState, read_rollout, set_champion
+from serving.settings import ServiceSettings
+from serving.snapshots import StoredFeatures, newest_snapshot
+from serving.store import Store
+
+__all__ = ["Runtime"]
+
+
+@dataclass(eq=False)
+class Runtime:
+    """The parts of a running service.
+
+    `clock` gives UTC microseconds and `new_id` a fresh random name; both come from the edge. `out_of_stock` are items
+    that no slate may show. `stored` is replaced when a newer snapshot appears.
+    """
+
+    settings: ServiceSettings
+    clock: Callable[[], int]
+    new_id: Callable[[], str]
+    metrics: Metrics
+    store: Store
+    pseudonyms: Pseudonyms
+    histories: Histories
+    releases: Releases
+    intake: EventIntake
+    decisions: DecisionLog
+    out_of_stock: frozenset[str]
+    stored: StoredFeatures | None = None
+
+    @classmethod
+    def open(
+        cls,
+        settings: ServiceSettings,
+        *,
+        resolve: Callable[[str], Path],
+        clock: Callable[[], int],
+        new_id: Callable[[], str],
+        metrics: Metrics,
+    ) -> Runtime:
+        """Open the store, read the log, load the release; takes seconds for a million events.
+
+        A refused release is no error here: the service starts, says why at /readyz, and tries again.
+
+        Raises:
+            UnavailableError: the store is locked.
+            ArtefactError: the store, the log or the keys are damaged.
+        """
+        places = settings.places
+        store = Store.open(places.store, lock_timeout_ms=settings.lock_timeout_ms)
+        if settings.release is not None and read_rollout(store) is None:
+            set_champion(store, settings.release, Change("service", clock(), "the first release of an empty store"))
+        log = EventLog.open(places.event_log) if places.event_log.exists() else None
+        runtime = cls(
+            settings,
+            clock,
+            new_id,
+            metrics,
+            store,
+            Pseudonyms.load_or_create(places.pseudonym_keys),
+            Histories(store, SealedHistory.of(log)),
+            Releases(resolve, CHURN_FEATURES, refused=metrics.refusals.inc),
+            EventIntake(store, clock, capacity=settings.max_pending_events),
+            DecisionLog(
+                store,
+                capacity=settings.max_pending_decisions,
+                count=lambda outcome: metrics.decisions.labels(outcome).inc(),
+            ),
+            _out_of_stock(places.items),
+        )
+        runtime.poll()
+        return runtime
+
+    @property
+    def served(self) -> Served:
+        """What answers now.
+
+        Raises:
+            UnavailableError: no release is loaded.
+        """
+        served = self.releases.served
+        if served is None:
+            raise UnavailableError(self.why_not_ready())
+        return served
+
+    def why_not_ready(self) -> str:
+        """What is missing before the service can answer."""
+        if self.releases.refusals:
+            return "; ".join(f"release {name} was refused: {why}" for name, why in self.releases.refusals.items())
+        return "no release is set; make one and set it, then this service loads it by itself"
+
+    def poll(self) -> None:
+        """Follow the rollout state and the snapshots; called by the edge, more than once a second.
+
+        Raises:
+            UnavailableError: the store cannot be read now; what is served goes on.
+        """
+        state = read_rollout(self.store)
+        if state is not None and self._differs(state):
+            self.releases.update(state)
+            self._report_shares()
+        self.stored = newest_snapshot(self.settings.places.snapshots, CHURN_FEATURES, self.stored)
+
+    def close(self) -> None:
+        """Write what waits and give everything back."""
+        self.intake.close()
+        self.decisions.close()
+        self.histories.close()
+        self.store.close()
+
+    def _differs(self, state: RolloutState) -> bool:
+        served = self.releases.served
+        return served is None or served.state.revision != state.revision or bool(self.releases.refusals)
+
+    def _report_shares(self) -> None:
+        served = self.releases.served
+        if served is not None:
+            share = served.state.share if served.challenger is not None else 0.0
+            self.metrics.releases.labels(served.champion.name).set(1.0 - share)
+            if served.challenger is not None:
+                self.metrics.releases.labels(served.challenger.name).set(share)
+
+
+def _out_of_stock(path: Path) -> frozenset[str]:
+    items = read_table(path, ITEMS)
+    return frozenset(items.filter(pc.equal(items["in_stock"], False))["item_id"].to_pylist())

@@ -1,0 +1,126 @@
+"""What a running service is told: read once, from a mapping of the environment, at the edge.
+
+Every name starts with `HOLDFAST_`; an unknown one is refused by name, so a misspelt setting never passes silently.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from features.errors import ConfigurationError
+from features.workspace import Workspace
+
+__all__ = ["ServeCommand", "ServiceSettings", "serve_command", "service_settings"]
+
+PREFIX = "HOLDFAST_"
+SERVICE = "serving.service:HoldfastService"
+
+
+@dataclass(frozen=True)
+class ServiceSettings:
+    """Settings of one service process group.
+
+    `release` seeds an empty rollout state only: afterwards the state in the store decides what is served.
+    """
+
+    workspace: Path
+    release: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 3000
+    workers: int = 1
+    max_body_bytes: int = 1_048_576
+    max_pending_events: int = 20_000
+    max_pending_decisions: int = 10_000
+    lock_timeout_ms: int = 2_000
+    rollout_poll_ms: int = 500
+    reasons_count: int = 3
+    recommendation_ttl_s: int = 300
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, int) and value < 1:
+                raise ConfigurationError(f"{PREFIX}{field.name.upper()} is {value}; it must be at least 1")
+        if self.port > 65_535:
+            raise ConfigurationError(f"{PREFIX}PORT is {self.port}; it must be at most 65535")
+
+    @property
+    def places(self) -> Workspace:
+        """The paths inside the workspace."""
+        return Workspace(self.workspace)
+
+
+def service_settings(environment: Mapping[str, str]) -> ServiceSettings:
+    """Settings from a mapping of the environment; names without the prefix are not looked at.
+
+    Raises:
+        ConfigurationError: a name is unknown, the workspace is missing, or a number is not one.
+
+    >>> service_settings({"HOLDFAST_WORKSPACE": "shop", "HOLDFAST_PORT": "8080"}).port
+    8080
+    >>> service_settings({"HOLDFAST_WORKSPACE": "shop", "HOLDFAST_PROT": "8080"})
+    Traceback (most recent call last):
+    ...
+    features.errors.ConfigurationError: unknown setting HOLDFAST_PROT; known: HOLDFAST_WORKSPACE, HOLDFAST_RELEASE, \
+HOLDFAST_HOST, HOLDFAST_PORT, HOLDFAST_WORKERS, HOLDFAST_MAX_BODY_BYTES, HOLDFAST_MAX_PENDING_EVENTS, \
+HOLDFAST_MAX_PENDING_DECISIONS, HOLDFAST_LOCK_TIMEOUT_MS, HOLDFAST_ROLLOUT_POLL_MS, \
+HOLDFAST_REASONS_COUNT, HOLDFAST_RECOMMENDATION_TTL_S
+    """
+    fields = {PREFIX + field.name.upper(): field for field in dataclasses.fields(ServiceSettings)}
+    given: dict[str, object] = {}
+    for name, text in environment.items():
+        if not name.startswith(PREFIX):
+            continue
+        if name not in fields:
+            raise ConfigurationError(f"unknown setting {name}; known: {', '.join(fields)}")
+        given[fields[name].name] = _typed(name, str(fields[name].type), text)
+    if "workspace" not in given:
+        raise ConfigurationError(f"missing setting {PREFIX}WORKSPACE; write the path of the shop's folder")
+    return ServiceSettings(**given)  # type: ignore[arg-type]
+
+
+def _typed(name: str, kind: str, text: str) -> object:
+    if kind == "Path":
+        return Path(text)
+    if kind != "int":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigurationError(f"{name} must be a whole number") from None
+
+
+def environment_of(settings: ServiceSettings) -> dict[str, str]:
+    """The mapping that `service_settings` reads back to the same settings."""
+    pairs = ((field.name, getattr(settings, field.name)) for field in dataclasses.fields(settings))
+    return {PREFIX + name.upper(): str(value) for name, value in pairs if value is not None}
+
+
+@dataclass(frozen=True)
+class ServeCommand:
+    """The command that serves: its arguments, and what its environment needs beyond the caller's own."""
+
+    argv: tuple[str, ...]
+    env: dict[str, str]
+
+
+def serve_command(settings: ServiceSettings) -> ServeCommand:
+    """How to start the BentoML service with these settings; nothing is started here."""
+    argv = (sys.executable, "-m", "bentoml", "serve", SERVICE, "--host", settings.host, "--port", str(settings.port))
+    env = environment_of(dataclasses.replace(settings, workspace=settings.workspace.absolute()))
+    return ServeCommand(
+        argv,
+        env
+        | {
+            "BENTOML_DO_NOT_TRACK": "True",
+            "BENTOML_HOME": str(settings.places.bentoml_home.absolute()),
+            "BENTOML_CONFIG": str(Path(__file__).with_name("bentoml_configuration.yaml")),
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "OPENBLAS_NUM_THREADS": "1",
+            "OMP_NUM_THREADS": "1",
+        },
+    )
