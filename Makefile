@@ -1,0 +1,73 @@
+# Everything sets itself up in .venv; a fresh machine needs Python 3.11 and network access to the package index.
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# Nothing phones home, and one BLAS thread: implicit parallelises by itself.
+export MLFLOW_DISABLE_TELEMETRY := true
+export BENTOML_DO_NOT_TRACK := True
+export OPENBLAS_NUM_THREADS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check lint types unit bench bench-features bench-import bench-http bench-train lock clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
+
+install: $(READY) ## make .venv with the locked packages
+
+# The bytecode is compiled now, whatever PYTHONDONTWRITEBYTECODE says: uncompiled imports are three times slower.
+$(READY): requirements/bootstrap.txt requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+	  || { echo "Python 3.11 is needed; write make PYTHON=/path/to/python3.11"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode \
+	  --require-hashes -r requirements/dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $(READY)
+
+demo: $(READY) ## a whole shop: simulate, train, release, serve, ask; Ctrl-C ends it (with CI set it ends by itself)
+	$(BIN)/holdfast demo $(if $(CI),--exit,)
+
+test: check ## everything: check, then the slow, service, packaging and real-data tests
+	$(BIN)/python -m pytest -m "slow or service or packaging or realdata"
+
+check: lint types unit ## lint, types and unit tests, within 5 minutes
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+unit: $(READY)
+	$(BIN)/python -m pytest -m "not (slow or service or packaging or realdata)"
+
+bench: bench-features bench-import bench-train bench-http ## every benchmark; tables here, JSON under benchmarks/results
+
+bench-features: $(READY)
+	$(BIN)/python -m benchmarks.bench_features
+
+bench-import: $(READY)
+	$(BIN)/python -m benchmarks.bench_import
+
+bench-train: $(READY)
+	$(BIN)/python -m benchmarks.bench_train_churn
+	$(BIN)/python -m benchmarks.bench_recommender
+
+bench-http: $(READY)
+	$(BIN)/python -m benchmarks.bench_http
+
+lock: $(READY) ## write the lock files anew
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	  --extra training --extra page --group dev pyproject.toml --output-file requirements/dev.txt
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	  --extra serving --constraint requirements/dev.txt pyproject.toml --output-file requirements/serving.txt
+
+clean: ## remove .venv, caches and the demo's folder
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache holdfast-demo
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
