@@ -1,0 +1,14 @@
+"""From a shop's own files to events: a mapping says what the columns mean, a stream of batches does the rest."""
+
+from features.importing.job import DEFAULT_MAX_QUARANTINED_SHARE, import_file
+from features.importing.mapping import Mapping, load_mapping
+from features.importing.report import ImportReport, ReasonCount
+
+__all__ = [
+    "DEFAULT_MAX_QUARANTINED_SHARE",
+    "ImportReport",
+    "Mapping",
+    "ReasonCount",
+    "import_file",
+    "load_mapping",
+]
