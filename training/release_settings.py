@@ -19,8 +19,8 @@ class BandSettings:
     def __post_init__(self) -> None:
         if not (self.high_share > 0 and self.medium_share > 0 and self.high_share + self.medium_share < 1):
             raise ConfigurationError(
-                f"release.bands shares are {self.high_share} and {self.medium_share}; they must be above 0 and together "
-                "below 1"
+                f"release.bands has the shares {self.high_share} and {self.medium_share}; they must be above 0 and "
+                "together below 1"
             )
 
 

@@ -1,0 +1,169 @@
+"""Two versions of a model on the same rows, and the decision about promoting one.
+
+Both are judged at the challenger's own test cut-off, on the log version it was trained with, by the scorer that the
+service calls. The difference comes with an interval from drawing customers anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from features.churn_features import CHURN_FEATURES
+from features.compute import FeatureTable
+from features.errors import ArtefactError, ConfigurationError
+from features.instants import parse_instant
+from features.workspace import Workspace
+from serving.bands import Bands
+from serving.churn_model import ChurnModel
+from serving.scoring import score_churn
+from training.churn_metrics import auc, average_precision, bootstrap_over_customers, brier, expected_calibration_error
+from training.jobs import Progress, read_log, silent
+from training.promotion import Measured, PromotionDecision, PromotionRule, decide
+from training.registry import CHAMPION, CHURN, ModelVersion, Registry
+from training.settings import Settings
+from training.training_set import TrainingSet, label_cutoff
+
+__all__ = ["Comparison", "baselines_of", "compare_versions", "decide_promotion"]
+
+Floats = npt.NDArray[np.float64]
+Judge = Callable[[Workspace, Registry, ModelVersion, ModelVersion, Settings, Progress], "Comparison"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two versions on one slice. difference: 95% interval of challenger minus champion, in the rule's metric."""
+
+    challenger: Measured
+    champion: Measured
+    difference: tuple[float, float]
+
+
+def compare_versions(
+    workspace: Workspace,
+    registry: Registry,
+    challenger: ModelVersion,
+    champion: ModelVersion,
+    settings: Settings,
+    progress: Progress = silent,
+) -> Comparison:
+    """Judge two versions of one model on the same rows.
+
+    Raises:
+        ConfigurationError: they are versions of different models.
+        ArtefactError: a file was altered, or a version reads another feature set or answers another question.
+    """
+    if challenger.name != champion.name:
+        raise ConfigurationError(f"{challenger.name} and {champion.name} are different models; compare two of one")
+    return _JUDGES[challenger.name](workspace, registry, challenger, champion, settings, progress)
+
+
+def decide_promotion(
+    workspace: Workspace, registry: Registry, version: ModelVersion, settings: Settings, progress: Progress = silent
+) -> PromotionDecision:
+    """Decide about a version by the settings' rule: against its baselines, and against the champion on the same rows.
+
+    Raises:
+        ConfigurationError: the version is the champion already.
+    """
+    if CHAMPION in version.aliases:
+        raise ConfigurationError(f"{version.name} {version.version} is the champion already; train a new challenger")
+    rule = _rule(version.name, settings)
+    recorded = registry.metrics(version)
+    champion = registry.find(version.name, CHAMPION)
+    name = f"version {version.version}"
+    if champion is None:
+        alone = Measured(name, version.tags.get("test_as_of", ""), recorded)
+        return decide(alone, None, baselines_of(recorded), rule)
+    try:
+        found = compare_versions(workspace, registry, version, champion, settings, progress)
+    except ArtefactError as error:
+        return PromotionDecision(False, (f"not comparable: {error}",), {})
+    return decide(found.challenger, found.champion, baselines_of(recorded), rule, found.difference)
+
+
+def baselines_of(recorded: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """The baselines' figures among a run's metrics.
+
+    >>> baselines_of({"auc": 0.8, "baseline.recency.auc": 0.7})
+    {'recency': {'auc': 0.7}}
+    """
+    found: dict[str, dict[str, float]] = {}
+    for key, value in recorded.items():
+        if key.startswith("baseline."):
+            _, name, metric = key.split(".", 2)
+            found.setdefault(name, {})[metric] = value
+    return found
+
+
+def _rule(name: str, settings: Settings) -> PromotionRule:
+    return settings.promotion.churn if name == CHURN else settings.promotion.recommender
+
+
+def _judge_churn(
+    workspace: Workspace,
+    registry: Registry,
+    challenger: ModelVersion,
+    champion: ModelVersion,
+    settings: Settings,
+    progress: Progress,
+) -> Comparison:
+    ours, theirs = _churn_model(registry, challenger), _churn_model(registry, champion)
+    if (ours.horizon_days, ours.gap_days) != (theirs.horizon_days, theirs.gap_days):
+        raise ArtefactError(
+            f"one version tells {ours.horizon_days} days after a gap of {ours.gap_days}, the other "
+            f"{theirs.horizon_days} after {theirs.gap_days}: they answer different questions"
+        )
+    progress("reading the event log")
+    data = read_log(workspace, int(challenger.tags["log_version"]))
+    as_of_us = parse_instant(challenger.tags["test_as_of"])
+    progress("judging both versions on the same customers")
+    rows = label_cutoff(data.view, CHURN_FEATURES, as_of_us, settings.churn, observed_until_us=data.end_us)
+    said = {"ours": _said(ours, rows), "theirs": _said(theirs, rows)}
+    return _compared(challenger, champion, said, rows, settings)
+
+
+def _churn_model(registry: Registry, version: ModelVersion) -> ChurnModel:
+    return ChurnModel.from_files(registry.files(version))
+
+
+def _said(model: ChurnModel, rows: TrainingSet) -> Floats:
+    """Probabilities as the service would have said them; a model of another feature set is refused there."""
+    keys = np.array([str(row) for row in rows.customer_rows], dtype=np.object_)
+    table = FeatureTable(keys, rows.cutoffs[-1], rows.feature_names, rows.values, rows.fingerprint)
+    return score_churn(model, Bands(0.0, 1.0), table).churn_probability
+
+
+def _compared(
+    challenger: ModelVersion, champion: ModelVersion, said: Mapping[str, Floats], rows: TrainingSet, settings: Settings
+) -> Comparison:
+    labels, metric = rows.labels, settings.promotion.churn.metric
+    if metric not in _CHURN_FIGURES:
+        raise ConfigurationError(f"promotion.churn.metric is {metric}; known: {', '.join(_CHURN_FIGURES)}")
+    figure = _CHURN_FIGURES[metric]
+
+    def difference(weights: Floats) -> dict[str, float]:
+        return {metric: figure(labels, said["ours"], weights) - figure(labels, said["theirs"], weights)}
+
+    rng = np.random.default_rng([settings.churn.seed, 3])
+    interval = bootstrap_over_customers(difference, rows.customer_rows, rng, settings.churn.bootstrap_replicates)
+    slice_name = f"log {challenger.tags['log_version']} at {challenger.tags['test_as_of']}, {rows.n_rows} customers"
+
+    def measured(version: ModelVersion, probabilities: Floats) -> Measured:
+        figures = {name: of(labels, probabilities, None) for name, of in _CHURN_FIGURES.items()}
+        figures["ece"] = expected_calibration_error(labels, probabilities)
+        return Measured(f"version {version.version}", slice_name, figures)
+
+    found = interval[metric]
+    return Comparison(measured(challenger, said["ours"]), measured(champion, said["theirs"]), (found.low, found.high))
+
+
+_CHURN_FIGURES: dict[str, Callable[[npt.NDArray[np.bool_], Floats, Floats | None], float]] = {
+    "auc": auc,
+    "average_precision": average_precision,
+    "brier": brier,
+}
+_JUDGES: dict[str, Judge] = {CHURN: _judge_churn}
