@@ -51,7 +51,7 @@ class RecommenderSettings:
     interactions: InteractionSettings = field(default_factory=InteractionSettings)
     blend: BlendWeights = field(default_factory=BlendWeights)
     alpha: float = 20.0
-    regularization: float = 10.0
+    regularization: float = 100.0
     prior_days: float = 60.0
     horizon_days: float = 30.0
 

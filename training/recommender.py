@@ -48,7 +48,7 @@ class RecommenderFitSettings:
     interactions: InteractionSettings = field(default_factory=InteractionSettings)
     factors: int = 64
     iterations: int = 10
-    regularization: float = 10.0
+    regularization: float = 100.0
     alpha: float = 20.0
     popularity_half_life_days: float = 30.0
     popularity_cap: float = 20.0

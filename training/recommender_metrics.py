@@ -14,7 +14,7 @@ import numpy.typing as npt
 from features.customer_view import CustomerView
 from features.interactions import ItemIndex
 
-__all__ = ["Relevant", "average_precision", "bootstrap_mean", "coverage", "hit_rate", "hits", "ndcg", "recall"]
+__all__ = ["Relevant", "average_precision", "bootstrap_means", "coverage", "hit_rate", "hits", "ndcg", "recall"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -134,18 +134,21 @@ def coverage(slates: Ints, n_items: int) -> float:
     return len(np.unique(slates[slates >= 0])) / n_items if n_items else float("nan")
 
 
-def bootstrap_mean(values: Floats, rng: np.random.Generator, n_replicates: int = 400) -> tuple[float, float, float]:
-    """Mean of customers' values and its 95% percentile interval, customers drawn with replacement.
+def bootstrap_means(values: Floats, rng: np.random.Generator, n_replicates: int = 300) -> Floats:
+    """Means of customers' values (n, m) and their 95% percentile intervals, customers drawn with replacement.
 
-    NaN values are left out; all three are NaN where none is left.
+    Returns:
+        float64 (m, 3): mean, lower and upper end. Customers with a NaN are left out; all NaN where none is left.
+
     Source: Efron, Tibshirani (1993), An introduction to the bootstrap, chapter 13.
     """
-    kept = values[~np.isnan(values)]
-    if not len(kept):
-        return (float("nan"),) * 3
-    means = [float(np.mean(kept[rng.integers(len(kept), size=len(kept))])) for _ in range(n_replicates)]
-    low, high = np.quantile(means, (0.025, 0.975))
-    return float(np.mean(kept)), float(low), float(high)
+    kept = values[~np.isnan(values).any(axis=1)]
+    n = len(kept)
+    if not n:
+        return np.full((values.shape[1], 3), np.nan)
+    drawn = np.stack([np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(n_replicates)])
+    low, high = np.quantile(drawn @ kept / n, (0.025, 0.975), axis=0)
+    return np.column_stack((kept.mean(axis=0), low, high))
 
 
 def _ratio(above: npt.NDArray[np.generic], below: npt.NDArray[np.generic]) -> Floats:

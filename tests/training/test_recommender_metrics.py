@@ -11,7 +11,7 @@ from tests.shop_events import day, view_of
 from training.recommender_metrics import (
     Relevant,
     average_precision,
-    bootstrap_mean,
+    bootstrap_means,
     coverage,
     hit_rate,
     hits,
@@ -103,11 +103,12 @@ def test_relevant_items_are_distinct_and_in_the_window():
 
 def test_bootstrap_interval_agrees_with_the_normal_one():
     values = np.random.default_rng(5).normal(2.0, 1.0, 2_000)
-    mean, low, high = bootstrap_mean(values, np.random.default_rng(6))
+    (mean, low, high), other = bootstrap_means(np.column_stack((values, -values)), np.random.default_rng(6))
     half = 1.96 * values.std() / math.sqrt(2_000)
     assert mean == pytest.approx(values.mean())
     assert (low, high) == pytest.approx((mean - half, mean + half), abs=0.25 * half)
+    assert other == pytest.approx((-mean, -high, -low))
 
 
 def test_bootstrap_of_nothing_is_undefined():
-    assert all(math.isnan(number) for number in bootstrap_mean(np.array([np.nan]), np.random.default_rng(0)))
+    assert np.isnan(bootstrap_means(np.array([[np.nan]]), np.random.default_rng(0))).tolist() == [[True] * 3]

@@ -1,0 +1,127 @@
+"""What an evaluation of a recommender found: figures of each source over each segment of customers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+from features.instants import format_instant
+
+__all__ = ["Estimate", "Gain", "RecommenderReport", "SourceFigures"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over customers and its 95% bootstrap interval; NaN where no customer had a value."""
+
+    mean: float
+    ci_low: float
+    ci_high: float
+
+
+@dataclass(frozen=True)
+class SourceFigures:
+    """How one source did on one segment. Every item of the catalogue is ranked; no sampled negatives.
+
+    Attributes:
+        source: "ours" (the blend as served), "als", "popularity", "buy_again" or "buy_again_popularity" (own items
+            first, then popular ones).
+        segment: "all"; "repeat", relevant items that the customer had bought before; "new", those never bought, with
+            owned items excluded from the slates; or "history a-b", customers with a to b items in their history.
+        n_customers: customers with at least one relevant item.
+        coverage_at_10: share of the catalogue on some slate.
+    """
+
+    source: str
+    segment: str
+    n_customers: int
+    ndcg_at_10: Estimate
+    recall_at_10: Estimate
+    recall_at_20: Estimate
+    map_at_10: Estimate
+    hit_rate_at_10: Estimate
+    coverage_at_10: float
+
+
+@dataclass(frozen=True)
+class Gain:
+    """NDCG@10 of ours minus that of a baseline, on the same customers and with a paired interval.
+
+    Attributes:
+        gain_abs: the difference.
+        gain_rel: the difference over the baseline's mean; NaN where that is 0.
+    """
+
+    over: str
+    segment: str
+    gain_abs: Estimate
+    gain_rel: float
+
+
+@dataclass(frozen=True)
+class RecommenderReport:
+    """One cut-off: fitted on `[-inf, as_of)`, judged on purchases in `[as_of, as_of + label_days)`.
+
+    Attributes:
+        n_eligible: customers with at least one interaction before the cut-off and a purchase in the window.
+        n_judged: of these, the customers drawn for judging who bought an item of the catalogue.
+        n_outside: purchased (customer, item) pairs left out because the item was not in the catalogue at the cut-off.
+        blend: weights (als, popularity, buy_again) as chosen before the cut-off.
+    """
+
+    as_of_us: int
+    label_days: int
+    n_items: int
+    n_eligible: int
+    n_judged: int
+    n_outside: int
+    blend: tuple[float, float, float]
+    figures: tuple[SourceFigures, ...]
+    gains: tuple[Gain, ...]
+
+    def of(self, source: str, segment: str = "all") -> SourceFigures:
+        """The figures of one source on one segment.
+
+        Raises:
+            KeyError: there are none.
+        """
+        for row in self.figures:
+            if (row.source, row.segment) == (source, segment):
+                return row
+        raise KeyError((source, segment))
+
+    def gain_over(self, source: str, segment: str = "all") -> Gain:
+        """Ours against one baseline.
+
+        Raises:
+            KeyError: there is no such comparison.
+        """
+        for row in self.gains:
+            if (row.over, row.segment) == (source, segment):
+                return row
+        raise KeyError((source, segment))
+
+    def metrics(self) -> dict[str, float]:
+        """Flat names for a tracking server; undefined figures are left out."""
+        flat: dict[str, float] = {"customers_judged": float(self.n_judged)}
+        for row in self.figures:
+            stem = f"{row.source}.{row.segment.replace(' ', '_').replace('+', '_up')}"
+            for name in ("ndcg_at_10", "recall_at_10", "recall_at_20", "map_at_10", "hit_rate_at_10"):
+                flat[f"{stem}.{name}"] = getattr(row, name).mean
+            flat[f"{stem}.coverage_at_10"] = row.coverage_at_10
+        for gain in self.gains:
+            flat[f"gain_rel.{gain.over}.{gain.segment}"] = gain.gain_rel
+        return {name: value for name, value in flat.items() if not math.isnan(value)}
+
+    def to_manifest(self) -> dict[str, object]:
+        """The report as JSON values; undefined figures are null."""
+        document = {**asdict(self), "as_of": format_instant(self.as_of_us)}
+        return {key: _without_nan(value) for key, value in document.items()}
+
+
+def _without_nan(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(entry) for entry in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
