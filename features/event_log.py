@@ -149,6 +149,7 @@ class EventLog:
 
         Args:
             columns: names of EVENTS columns; all if None.
+            version: a Delta version; the one this object knows as newest if None.
             recorded_before_us: only events of `recorded_at` in [-inf, recorded_before_us).
             customer_keys: only events of these customers; other buckets are not opened.
 
@@ -221,10 +222,9 @@ class EventLog:
         return n_appended
 
     def _fresh_buckets(self, stage: Stage, known: _KnownIds) -> Iterator[pa.RecordBatch]:
-        for bucket, rows in stage.buckets():
-            mask = first_seen(known.of(bucket), rows["event_id"])
-            if not mask.all():
-                rows = rows.filter(pa.array(mask))
+        for bucket, staged in stage.buckets():
+            mask = first_seen(known.of(bucket), staged["event_id"])
+            rows = staged if mask.all() else staged.filter(pa.array(mask))
             if rows.num_rows:
                 ordered = sorted_by_customer_and_time(rows)
                 constant = pa.array(np.full(rows.num_rows, bucket, np.int32))
@@ -232,7 +232,7 @@ class EventLog:
 
 
 class _KnownIds:
-    """The event_ids of a version by bucket, read with Arrow alone: Delta's runtime must not be entered from a stream."""
+    """The event_ids of a version by bucket; read with Arrow alone, since a stream must not enter Delta's runtime."""
 
     def __init__(self, table: DeltaTable, path: Path) -> None:
         self._dataset = _dataset(table, path) if table.version() else None

@@ -75,7 +75,7 @@ def upsert(path: Path, schema: TableSchema, rows: pa.Table, *, keep_known: bool 
         raise UnavailableError(
             f"the {schema.name} table is locked or was changed by another writer ({type(error).__name__}); try again"
         ) from None
-    return given.num_rows
+    return len(given)
 
 
 def _last_of_each_key(rows: pa.Table, schema: TableSchema) -> pa.Table:

@@ -48,7 +48,8 @@ class Findings:
     @property
     def fine(self) -> _Mask:
         """True where nothing is the matter."""
-        return self.codes == 0
+        fine: _Mask = self.codes == 0
+        return fine
 
     def add(self, other: Findings, positions: npt.NDArray[np.int64]) -> None:
         """Take over findings made on the rows at `positions` of this one."""
@@ -88,6 +89,7 @@ def validate(rows: pa.Table, schema: TableSchema, row_numbers: npt.NDArray[np.in
 
     Args:
         rows: columns of the schema; optional ones may be absent, other ones are refused.
+        schema: what they are judged by.
         row_numbers: where each row stands in its source; 0, 1, 2, ... if not given.
 
     Raises:

@@ -3,6 +3,7 @@
 from features.importing.job import DEFAULT_MAX_QUARANTINED_SHARE, import_file
 from features.importing.mapping import Mapping, load_mapping
 from features.importing.report import ImportReport, ReasonCount
+from features.importing.table_job import import_table
 
 __all__ = [
     "DEFAULT_MAX_QUARANTINED_SHARE",
@@ -10,5 +11,6 @@ __all__ = [
     "Mapping",
     "ReasonCount",
     "import_file",
+    "import_table",
     "load_mapping",
 ]

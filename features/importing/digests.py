@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -21,19 +22,20 @@ def content_ids(columns: Sequence[pa.Array]) -> pa.Array:
     The caller gives the pseudonym in place of a customer's own id: a digest of the id itself could be guessed back.
 
     >>> content_ids([pa.array(["a", "a", None]), pa.array(["b", "b", ""])])[0].as_py()
-    '0f9d3ae8b8c23ac07d2d4b0db1b3b5b1'
+    'f04cdced9736a69da6103f08a4daaf8c'
     """
     n = len(columns[0])
+    if n == 0:
+        return pa.array([], pa.string())
     texts = [pc.fill_null(_as_text(column), "\0") for column in columns]
     joined = pc.binary_join_element_wise(*texts, "\x1f").cast(pa.large_string()) if len(texts) > 1 else texts[0]
     joined = joined.cast(pa.large_binary())
-    offsets = np.frombuffer(joined.buffers()[1], np.int64)[joined.offset : joined.offset + n + 1].tolist()
-    data = memoryview(joined.buffers()[2]) if joined.buffers()[2] is not None else memoryview(b"")
+    offsets = np.frombuffer(joined.buffers()[1], np.int64)[joined.offset : joined.offset + n + 1]
+    buffer = joined.buffers()[2]
+    data = buffer.slice(offsets[0], offsets[-1] - offsets[0]).to_pybytes() if buffer is not None else b""
     sha256 = hashlib.sha256
-    digests = b"".join(
-        [sha256(data[start:end]).digest()[:_BYTES] for start, end in zip(offsets, offsets[1:], strict=False)]
-    )
-    letters = _HEX[np.frombuffer(digests, np.uint8)]
+    digests = b"".join([sha256(data[start:end]).digest() for start, end in pairwise((offsets - offsets[0]).tolist())])
+    letters = _HEX[np.frombuffer(digests, np.uint8).reshape(n, -1)[:, :_BYTES]]
     ends = np.arange(0, (n + 1) * 2 * _BYTES, 2 * _BYTES, dtype=np.int32)
     return pa.StringArray.from_buffers(n, pa.py_buffer(ends), pa.py_buffer(np.ascontiguousarray(letters)))
 

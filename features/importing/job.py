@@ -47,6 +47,8 @@ def import_file(
 
     Args:
         source: CSV, JSONL (each plain, .gz or .zst), whitespace separated text, or Parquet.
+        mapping: what the columns mean; see `load_mapping`.
+        workspace: where the log and the tables lie; made if absent.
         max_quarantined_share: in [0, 1]; above this share of the rows read, the import aborts.
         dry_run: find out what would happen and write nothing at all.
         progress: called with the number of rows read so far.

@@ -158,29 +158,37 @@ class Mapping:
     customers: CustomerColumns | None = None
 
     def __post_init__(self) -> None:
+        self._check_columns()
+        self._check_source()
+        self._check_kind()
+        self._check_time_and_money()
+        for rule in (*self.drop, *self.keep):
+            _check_rule(rule, self.name)
+        for kind_rule in self.kind.rules:
+            _check_rule(kind_rule, self.name)
+        if self.items is not None:
+            _one_of(self.items.choose, ("most_frequent", "last"), "items.choose")
+        if self.event_id.column is not None and self.event_id.columns:
+            raise ConfigurationError(f"mapping {self.name}: event_id has a column and columns; choose one")
+
+    def _check_columns(self) -> None:
         for part, names in (("columns", self.columns), ("constants", self.constants), ("optional", self.optional)):
             for name in names:
                 _one_of(name, (*_TARGETS, "event_id") if part == "optional" else _TARGETS, f"{part}: a column of ours")
         for needed in ("customer_id", "occurred_at"):
             if needed not in self.columns:
                 raise ConfigurationError(f"mapping {self.name}: columns.{needed} is missing; name its source column")
-        for name in (*self.columns, *self.constants):
-            if name in self.columns and name in self.constants:
+        for name in self.columns:
+            if name in self.constants:
                 raise ConfigurationError(f"mapping {self.name}: {name} stands under columns and constants; choose one")
-        self._check_kind()
-        self._check_time_and_money()
-        for rule in (*self.drop, *self.keep, *self.kind.rules):
-            _check_rule(rule, self.name)
+
+    def _check_source(self) -> None:
         try:
             codecs.lookup(self.source.encoding)
         except LookupError:
             raise ConfigurationError(f"mapping {self.name}: source.encoding names no known encoding") from None
         if self.source.format is not None:
             _one_of(self.source.format, FORMATS, "source.format")
-        if self.items is not None:
-            _one_of(self.items.choose, ("most_frequent", "last"), "items.choose")
-        if self.event_id.column is not None and self.event_id.columns:
-            raise ConfigurationError(f"mapping {self.name}: event_id has a column and columns; choose one")
 
     def _check_kind(self) -> None:
         kind = self.kind
@@ -196,7 +204,7 @@ class Mapping:
                 zoneinfo.ZoneInfo(self.time.zone)
             except (zoneinfo.ZoneInfoNotFoundError, ValueError):
                 raise ConfigurationError(
-                    f"mapping {self.name}: time.zone {self.time.zone!r} is not a time zone; write one like Europe/London"
+                    f"mapping {self.name}: time.zone {self.time.zone!r} is no time zone; write one like Europe/London"
                 ) from None
         if self.money.currency is not None and self.money.currency not in EXPONENTS:
             raise ConfigurationError(f"mapping {self.name}: money.currency {self.money.currency!r} is not in ISO-4217")
@@ -209,7 +217,7 @@ class Mapping:
         named = [source for ours, source in self.columns.items() if ours not in self.optional]
         for product in (self.money.amount, self.money.discount):
             named += factors(product) if product is not None else []
-        named += [rule.column for rule in (*self.drop, *self.keep, *self.kind.rules)]
+        named += [rule.column for rule in (*self.drop, *self.keep)] + [rule.column for rule in self.kind.rules]
         named += [self.kind.column] if self.kind.column is not None else []
         if "event_id" not in self.optional:
             named += [*self.event_id.columns, *([self.event_id.column] if self.event_id.column is not None else [])]

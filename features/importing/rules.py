@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.importing.money import millionths
 from features.importing.mapping import KindRule, Rule
+from features.importing.money import millionths
 from features.validation import Findings
 
 __all__ = ["matches"]

@@ -32,19 +32,19 @@ class Tallies:
 
     def add(self, batch: SourceBatch, made: Transformed, findings: pa.Table) -> None:
         """Count one batch; `findings` is the table of what is wrong with its rows."""
-        self.n_read += batch.n_read
+        self.add_read(batch, findings)
         self.dropped += made.dropped
-        self.add_findings(findings)
-        for row in batch.broken:
-            self._count("line", row.reason, 1, row.number)
         if made.events.num_rows:
             self.n_valid += made.events.num_rows
             times = pc.min_max(made.events.column("occurred_at").cast(pa.int64())).as_py()
             self.first_us = min(times["min"], self.first_us if self.first_us is not None else times["min"])
             self.last_us = max(times["max"], self.last_us if self.last_us is not None else times["max"])
 
-    def add_findings(self, findings: pa.Table) -> None:
-        """Count quarantined rows, given as (row, field, reason)."""
+    def add_read(self, batch: SourceBatch, findings: pa.Table) -> None:
+        """Count rows read, and those quarantined: broken lines, and (row, field, reason) of `findings`."""
+        self.n_read += batch.n_read
+        for row in batch.broken:
+            self._count("line", row.reason, 1, row.number)
         if findings.num_rows:
             grouped = findings.group_by(["field", "reason"]).aggregate([("row", "count"), ("row", "min")])
             for line in grouped.to_pylist():
