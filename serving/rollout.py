@@ -71,7 +71,7 @@ def read_history(store: Store, limit: int = 100) -> list[dict[str, Any]]:
     """The newest changes first: seq, at_us, who, action, before, after, why, figures."""
     query = sa.select(promotions).order_by(promotions.c.seq.desc()).limit(limit)
     with store.read() as connection:
-        rows = [dict(row) for row in connection.execute(query).mappings()]
+        rows = [{str(name): row[name] for name in row} for row in connection.execute(query).mappings()]
     return [row | {name: json.loads(row[name]) for name in ("before", "after", "figures")} for row in rows]
 
 

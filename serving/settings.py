@@ -118,7 +118,6 @@ def serve_command(settings: ServiceSettings) -> ServeCommand:
         | {
             "BENTOML_DO_NOT_TRACK": "True",
             "BENTOML_HOME": str(settings.places.bentoml_home.absolute()),
-            "BENTOML_CONFIG": str(Path(__file__).with_name("bentoml_configuration.yaml")),
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "OPENBLAS_NUM_THREADS": "1",
             "OMP_NUM_THREADS": "1",

@@ -1,0 +1,134 @@
+"""The store: durable, all or nothing, and clear about a lock."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from features.errors import ArtefactError, UnavailableError
+from serving.group_commit import GroupCommit
+from serving.store import EVENT_FIELDS, Store, accepted_events, promotions
+
+
+def row(event_id: str, occurred_us: int = 5) -> dict[str, Any]:
+    given = {"event_id": event_id, "customer_key": "k:1", "occurred_at": occurred_us, "kind": "login"}
+    return dict.fromkeys(EVENT_FIELDS) | given
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(tmp_path / "service.db", lock_timeout_ms=50)
+
+
+def test_every_connection_waits_for_the_disk(store: Store) -> None:
+    with store.write() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2  # FULL
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
+
+
+def test_a_repeated_event_id_is_kept_once(store: Store) -> None:
+    with store.write() as connection:
+        assert store.append_events(connection, [row("a"), row("b"), row("a")], 10) == [True, True, False]
+    with store.write() as connection:
+        assert store.append_events(connection, [row("b"), row("c")], 11) == [False, True]
+    with store.read() as connection:
+        assert connection.scalars(sa.select(accepted_events.c.event_id)).all() == ["a", "b", "c"]
+
+
+def test_recorded_is_never_before_occurred(store: Store) -> None:
+    with store.write() as connection:
+        store.append_events(connection, [row("a", 99), row("b", 3)], 10)
+    with store.read() as connection:
+        assert connection.scalars(sa.select(accepted_events.c.recorded_at)).all() == [99, 10]
+
+
+def test_a_tail_sees_what_another_connection_committed(store: Store, tmp_path: Path) -> None:
+    tail = store.tail()
+    assert tail.after(0) == []
+    other = Store.open(tmp_path / "service.db")
+    with other.write() as connection:
+        other.append_events(connection, [row("a")], 10)
+    assert [found["event_id"] for found in tail.after(0)] == ["a"]
+    assert tail.after(1) == []
+    tail.close()
+    other.close()
+
+
+def test_a_locked_store_is_unavailable_and_nothing_is_half_written(store: Store, tmp_path: Path) -> None:
+    holder = sqlite3.connect(tmp_path / "service.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    with pytest.raises(UnavailableError, match="locked"), store.write() as connection:
+        store.append_events(connection, [row("a")], 10)
+    holder.execute("ROLLBACK")
+    holder.close()
+    with store.read() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(accepted_events)) == 0
+
+
+def test_the_promotion_log_is_append_only(store: Store) -> None:
+    entry = {name: "" for name in ("who", "action", "before", "after", "why", "figures")} | {"at_us": 1}
+    with store.write() as connection:
+        connection.execute(sa.insert(promotions), entry)
+    for change in (sa.update(promotions).values(who="x"), sa.delete(promotions)):
+        with pytest.raises(IntegrityError, match="append-only"), store.write() as connection:
+            connection.execute(change)
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "service.db").write_bytes(b"not a database" * 100)
+    with pytest.raises(ArtefactError, match="not a database"):
+        Store.open(tmp_path / "service.db")
+
+
+def test_a_newer_schema_is_refused(store: Store, tmp_path: Path) -> None:
+    with store.write() as connection:
+        connection.exec_driver_sql("PRAGMA user_version = 99")
+    with pytest.raises(ArtefactError, match="schema 99"):
+        Store.open(tmp_path / "service.db")
+
+
+def test_concurrent_writes_share_commits_and_each_gets_its_own_result(store: Store) -> None:
+    groups: list[int] = []
+
+    def write(connection: sa.Connection, items: Any) -> list[int]:
+        groups.append(len(items))
+        store.append_events(connection, [row(f"e{item}") for item in items], 10)
+        return [item * 2 for item in items]
+
+    writer: GroupCommit[int, int] = GroupCommit(store, write, capacity=1_000, linger_s=0.01, name="test")
+    futures = [writer.submit(item) for item in range(200)]
+    assert [future.result(10) for future in futures] == [item * 2 for item in range(200)]
+    writer.close()
+    assert sum(groups) == 200
+    assert len(groups) < 100
+
+
+def test_a_failed_group_tells_every_caller(store: Store) -> None:
+    def write(connection: sa.Connection, items: Any) -> list[int]:
+        store.append_events(connection, [row("lost")], 10)
+        raise UnavailableError("no")
+
+    writer: GroupCommit[int, int] = GroupCommit(store, write, capacity=10, name="test")
+    with pytest.raises(UnavailableError):
+        writer.submit(1).result(10)
+    writer.close()
+    assert store.tail().after(0) == []
+
+
+def test_a_full_queue_refuses_instead_of_growing(store: Store, tmp_path: Path) -> None:
+    holder = sqlite3.connect(tmp_path / "service.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    writer: GroupCommit[int, int] = GroupCommit(store, lambda _c, items: list(items), capacity=2, name="test")
+    refused = 0
+    for item in range(20):
+        try:
+            writer.submit(item)
+        except UnavailableError:
+            refused += 1
+    holder.execute("ROLLBACK")
+    holder.close()
+    writer.close()
+    assert refused >= 17
