@@ -6,6 +6,7 @@ file appears whole or not at all.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -72,11 +73,10 @@ def newest_release(workspace: Workspace) -> str:
     Raises:
         ArtefactError: there is none.
     """
-    folders = [path.parent for path in workspace.releases.glob(f"*/{MANIFEST}")]
-    if not folders:
+    manifests = list(workspace.releases.glob(f"*/{MANIFEST}"))
+    if not manifests:
         raise ArtefactError("there is no release yet; promote the models and run: holdfast release")
-    loaded = [load_release(folder, CHURN_FEATURES) for folder in folders]
-    return max(loaded, key=lambda release: (release.created_at_us, release.name)).name
+    return max((json.loads(path.read_bytes())["created_at"], path.parent.name) for path in manifests)[1]
 
 
 def score_job(

@@ -1,11 +1,17 @@
 """Two versions of a model on the same rows, and the decision about promoting one.
 
-Both are judged at the challenger's own test cut-off, on the log version it was trained with, by the scorer that the
-service calls. The difference comes with an interval from drawing customers anew.
+Both are judged at the challenger's own test cut-off, on the log version it was trained with, by the scorer and the
+slates that the service gives. A version that learnt from what happened after that cut-off is not judged there, because
+it would be told the answers. The difference comes with a 95% interval.
+
+A released recommender is fitted on the whole log, so it cannot be judged on that log's last days; the figures of its
+twin that saw nothing of them stand for it. They are compared with the champion's twin if that was judged on the same
+slice, or else with the champion itself if it was fitted before the slice began.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -19,11 +25,13 @@ from features.instants import parse_instant
 from features.workspace import Workspace
 from serving.bands import Bands
 from serving.churn_model import ChurnModel
+from serving.recommender import Recommender
 from serving.scoring import score_churn
 from training.churn_metrics import auc, average_precision, bootstrap_over_customers, brier, expected_calibration_error
-from training.jobs import Progress, read_log, silent
+from training.jobs import Progress, read_log, recommender_metrics, silent
 from training.promotion import Measured, PromotionDecision, PromotionRule, decide
-from training.registry import CHAMPION, CHURN, ModelVersion, Registry
+from training.recommender_evaluation import evaluate_recommender
+from training.registry import CHAMPION, CHURN, RECOMMENDER, ModelVersion, Registry
 from training.settings import Settings
 from training.training_set import TrainingSet, label_cutoff
 
@@ -111,6 +119,8 @@ def _judge_churn(
     settings: Settings,
     progress: Progress,
 ) -> Comparison:
+    for version in (challenger, champion):
+        _refuse_told(version, challenger)
     ours, theirs = _churn_model(registry, challenger), _churn_model(registry, champion)
     if (ours.horizon_days, ours.gap_days) != (theirs.horizon_days, theirs.gap_days):
         raise ArtefactError(
@@ -161,9 +171,56 @@ def _compared(
     return Comparison(measured(challenger, said["ours"]), measured(champion, said["theirs"]), (found.low, found.high))
 
 
+def _judge_recommender(
+    workspace: Workspace,
+    registry: Registry,
+    challenger: ModelVersion,
+    champion: ModelVersion,
+    settings: Settings,
+    progress: Progress,
+) -> Comparison:
+    slice_name = f"log {challenger.tags['log_version']} at {challenger.tags['test_as_of']}"
+    ours = Measured(f"version {challenger.version}", slice_name, registry.metrics(challenger))
+    name = f"version {champion.version}"
+    if all(challenger.tags[tag] == champion.tags[tag] for tag in ("log_version", "test_as_of")):
+        theirs = Measured(name, slice_name, registry.metrics(champion))
+    else:
+        _refuse_told(champion, challenger)
+        progress("reading the event log")
+        data = read_log(workspace, int(challenger.tags["log_version"]))
+        progress("judging the champion at the challenger's test cut-off")
+        recommender = Recommender.from_files(registry.files(champion))
+        as_of_us = parse_instant(challenger.tags["test_as_of"])
+        report = evaluate_recommender(recommender, data.view, as_of_us, settings.evaluation)
+        theirs = Measured(name, slice_name, recommender_metrics(report))
+    return Comparison(ours, theirs, _unpaired(ours.metrics, theirs.metrics, settings.promotion.recommender.metric))
+
+
+def _unpaired(ours: Mapping[str, float], theirs: Mapping[str, float], metric: str) -> tuple[float, float]:
+    """An interval for the difference of two figures from the interval of each; wider than a paired one.
+
+    >>> _unpaired({"f": 5.0, "f_ci_low": 2.0, "f_ci_high": 8.0}, {"f": 4.0, "f_ci_low": 0.0, "f_ci_high": 8.0}, "f")
+    (-4.0, 6.0)
+    """
+    halves = [
+        (of.get(f"{metric}_ci_high", math.nan) - of.get(f"{metric}_ci_low", math.nan)) / 2 for of in (ours, theirs)
+    ]
+    difference, half = ours.get(metric, math.nan) - theirs.get(metric, math.nan), math.hypot(*halves)
+    return difference - half, difference + half
+
+
+def _refuse_told(version: ModelVersion, challenger: ModelVersion) -> None:
+    learnt, test = version.tags["learnt_until"], challenger.tags["test_as_of"]
+    if parse_instant(learnt) > parse_instant(test):
+        raise ArtefactError(
+            f"version {version.version} learnt from what happened up to {learnt}, so it cannot be judged fairly at "
+            f"{test}; wait for more events, or promote by --force and say why"
+        )
+
+
 _CHURN_FIGURES: dict[str, Callable[[npt.NDArray[np.bool_], Floats, Floats | None], float]] = {
     "auc": auc,
     "average_precision": average_precision,
     "brier": brier,
 }
-_JUDGES: dict[str, Judge] = {CHURN: _judge_churn}
+_JUDGES: dict[str, Judge] = {CHURN: _judge_churn, RECOMMENDER: _judge_recommender}

@@ -17,14 +17,18 @@ from features.churn_features import CHURN_FEATURES
 from features.customer_view import CustomerView
 from features.errors import NotEnoughDataError
 from features.event_log import EventLog
-from features.instants import format_instant
+from features.instants import DAY_US, format_instant
 from features.schema import EVENTS
 from features.workspace import Workspace
 from training.churn_evaluation import ChurnBacktest, ChurnTraining, backtest_churn, train_churn
 from training.churn_plots import churn_pngs
+from training.cutoffs import TimeSplit
 from training.model_card import card_files
-from training.model_cards import churn_card
-from training.registry import CHURN, ModelVersion, Registry
+from training.model_cards import churn_card, recommender_card
+from training.recommender_evaluation import RecommenderTraining, backtest_recommender, train_recommender
+from training.recommender_plots import recommender_pngs
+from training.recommender_report import RecommenderReport
+from training.registry import CHURN, RECOMMENDER, ModelVersion, Registry
 from training.settings import Settings
 from training.tracking import RunLog, open_tracking, recorded_run
 
@@ -121,10 +125,107 @@ def train_churn_job(
         progress("recording the run")
         digest = _record_churn(run, trained, tags)
     progress("registering the challenger")
-    as_of = format_instant(trained.report.as_of_us)
-    version = Registry(tracking).register(CHURN, run.run_id, digest, {**tags, "test_as_of": as_of})
     report = trained.report
+    learnt_until = format_instant(_learnt_until(trained.split, settings))
+    tags |= {"test_as_of": format_instant(report.as_of_us), "learnt_until": learnt_until}
+    version = Registry(tracking).register(CHURN, run.run_id, digest, tags)
     return Trained(version, run.run_id, report.metrics(), report.baseline_metrics(), report.sentences, report)
+
+
+def train_recommender_job(
+    workspace: Workspace, settings: Settings, *, code_version: str, progress: Progress = silent
+) -> Trained:
+    """Judge the recommender out of time beside its baselines, fit it on the whole log, record, register a challenger.
+
+    Raises:
+        NotEnoughDataError: there is nothing to learn from before the test, or nobody to judge by.
+        UnavailableError: the MLflow database is locked; nothing is registered.
+    """
+    tracking = open_tracking(workspace, wait_seconds=settings.tracking.lock_wait_seconds)
+    progress("reading the event log")
+    data = read_log(workspace)
+    tags = _tags(data, code_version)
+    with recorded_run(tracking, RECOMMENDER, f"recommender, log {data.version}", tags) as run:
+        run.params({"data": data.facts(), "recommender": dataclasses.asdict(settings.recommender)})
+        run.params({"evaluation": dataclasses.asdict(settings.evaluation)})
+        progress("judging the recommender out of time, then fitting it on the whole log")
+        trained = train_recommender(data.view, settings.recommender, settings.evaluation, observed_until_us=data.end_us)
+        progress("recording the run")
+        digest = _record_recommender(run, trained, tags)
+    progress("registering the challenger")
+    report = trained.report
+    tags |= {"test_as_of": format_instant(report.as_of_us), "learnt_until": format_instant(data.end_us)}
+    version = Registry(tracking).register(RECOMMENDER, run.run_id, digest, tags)
+    return Trained(
+        version,
+        run.run_id,
+        recommender_metrics(report),
+        recommender_baselines(report),
+        recommender_sentences(report),
+        report,
+    )
+
+
+def recommender_metrics(report: RecommenderReport) -> dict[str, float]:
+    """Ours over all customers, by the plain names of the figures; undefined figures are NaN."""
+    ours = report.of("ours")
+    return {
+        "ndcg_at_10": ours.ndcg_at_10.mean,
+        "ndcg_at_10_ci_low": ours.ndcg_at_10.ci_low,
+        "ndcg_at_10_ci_high": ours.ndcg_at_10.ci_high,
+        "recall_at_10": ours.recall_at_10.mean,
+        "recall_at_20": ours.recall_at_20.mean,
+        "map_at_10": ours.map_at_10.mean,
+        "hit_rate_at_10": ours.hit_rate_at_10.mean,
+        "coverage_at_10": ours.coverage_at_10,
+        "n_customers": float(ours.n_customers),
+    }
+
+
+def recommender_baselines(report: RecommenderReport) -> dict[str, dict[str, float]]:
+    """The figures of the two rules that a recommender must beat."""
+    names = ("ndcg_at_10", "recall_at_10", "recall_at_20", "map_at_10", "hit_rate_at_10")
+    return {
+        source: {name: getattr(report.of(source), name).mean for name in names}
+        for source in ("popularity", "buy_again")
+    }
+
+
+def recommender_sentences(report: RecommenderReport) -> tuple[str, ...]:
+    """How ours did against each baseline, in words."""
+    return tuple(_gain_sentence(report, gain.over, gain.segment) for gain in report.gains if gain.segment == "all")
+
+
+def _gain_sentence(report: RecommenderReport, over: str, segment: str) -> str:
+    gain = report.gain_over(over, segment)
+    low, high = gain.gain_abs.ci_low, gain.gain_abs.ci_high
+    verdict = "beats" if low > 0 else "loses to" if high < 0 else "is not distinguishable from"
+    relative = "" if gain.gain_rel != gain.gain_rel else f", {gain.gain_rel:+.0%}"
+    return (
+        f"The recommender {verdict} {over.replace('_', ' ')}: NDCG@10 difference {gain.gain_abs.mean:+.4f} "
+        f"(95% interval {low:+.4f} to {high:+.4f}{relative})."
+    )
+
+
+def backtest_recommender_job(
+    workspace: Workspace, settings: Settings, *, cutoffs: int = 3, progress: Progress = silent
+) -> tuple[RecommenderReport, ...]:
+    """Fit and judge the recommender at several cut-offs, `label_days` apart, the last of which can just be judged.
+
+    Raises:
+        NotEnoughDataError: the log is shorter than that.
+    """
+    progress("reading the event log")
+    data = read_log(workspace)
+    step = settings.evaluation.label_days * DAY_US
+    chosen = [data.end_us - step * (place + 1) for place in reversed(range(cutoffs))]
+    if chosen[0] <= data.first_us:
+        raise NotEnoughDataError(
+            f"the log covers {(data.end_us - data.first_us) / DAY_US:.0f} days; {cutoffs} cut-offs of "
+            f"{settings.evaluation.label_days} days need more; ask for fewer"
+        )
+    progress(f"fitting and judging at {cutoffs} cut-offs")
+    return backtest_recommender(data.view, chosen, settings.recommender, settings.evaluation)
 
 
 def backtest_churn_job(workspace: Workspace, settings: Settings, *, progress: Progress = silent) -> ChurnBacktest:
@@ -141,6 +242,25 @@ def _tags(data: LogData, code_version: str) -> dict[str, str]:
         "code_version": code_version,
         "fingerprint": CHURN_FEATURES.fingerprint(),
     }
+
+
+def _learnt_until(split: TimeSplit, settings: Settings) -> int:
+    """The end of the last label window that fitting or calibration looked into."""
+    return max(*split.train, split.calibration) + settings.churn.horizon_us
+
+
+def _record_recommender(run: RunLog, trained: RecommenderTraining, tags: Mapping[str, str]) -> str:
+    report = trained.report
+    run.params({"blend": "als {} popularity {} buy_again {}".format(*report.blend), "n_items": report.n_items})
+    run.metrics({**report.metrics(), **recommender_metrics(report)})
+    for name, figures in recommender_baselines(report).items():
+        run.metrics(figures, f"baseline.{name}.")
+    sentences = recommender_sentences(report)
+    run.tags({"mlflow.note.content": "\n\n".join(sentences)})
+    pictures = recommender_pngs(report)
+    run.files("plots", pictures)
+    run.files("card", card_files(recommender_card(trained, sentences, pictures, tags)))
+    return run.model_files(trained.recommender.to_files())
 
 
 def _record_churn(run: RunLog, trained: ChurnTraining, tags: Mapping[str, str]) -> str:

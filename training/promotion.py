@@ -33,7 +33,7 @@ class PromotionSettings:
     """The rule for each kind of model."""
 
     churn: PromotionRule = field(default_factory=lambda: PromotionRule("auc", not_worse_by=0.002))
-    recommender: PromotionRule = field(default_factory=lambda: PromotionRule("ndcg", not_worse_by=0.001))
+    recommender: PromotionRule = field(default_factory=lambda: PromotionRule("ndcg_at_10", not_worse_by=0.001))
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from features.settings import read_settings, read_toml
 from training.churn_settings import ChurnSettings
 from training.promotion import PromotionSettings
 from training.recommender import RecommenderFitSettings
+from training.recommender_evaluation import EvaluationSettings
 from training.release_settings import ReleaseSettings
 from training.simulated_shop.settings import SimulationSettings
 
@@ -39,6 +40,7 @@ class Settings:
 
     churn: ChurnSettings = field(default_factory=ChurnSettings)
     recommender: RecommenderFitSettings = field(default_factory=RecommenderFitSettings)
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     promotion: PromotionSettings = field(default_factory=PromotionSettings)
     release: ReleaseSettings = field(default_factory=ReleaseSettings)
     tracking: TrackingSettings = field(default_factory=TrackingSettings)

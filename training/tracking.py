@@ -7,11 +7,14 @@ Model files are logged as plain bytes beside a manifest with their sizes and SHA
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import importlib.util
 import json
 import math
 import os
+import shutil
 import sqlite3
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -34,6 +37,7 @@ __all__ = [
     "MODEL_FOLDER",
     "RunLog",
     "Tracking",
+    "code_version",
     "mlflow_errors",
     "open_tracking",
     "page_command",
@@ -238,6 +242,23 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def code_version() -> str:
+    """The git commit of this code, with `-changed` where files differ from it; the version number outside of git."""
+    git, here = shutil.which("git"), Path(__file__).parent
+    if git is not None and (here.parent / ".git").exists():
+        asked = ([git, "rev-parse", "HEAD"], [git, "diff", "--quiet", "HEAD"])
+        commit, changed = (
+            subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)  # noqa: S603 - fixed words
+            for command in asked
+        )
+        if commit.returncode == 0:
+            return commit.stdout.strip() + ("-changed" if changed.returncode else "")
+    try:
+        return f"holdfast {importlib.metadata.version('holdfast')}"
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def page_command(workspace: Workspace, port: int) -> list[str]:

@@ -1,0 +1,97 @@
+"""Commands about features: `features build`, `features show`, `features catalogue`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from training.cli.context import CliContext
+
+__all__ = ["register"]
+
+features_app = typer.Typer(no_args_is_help=True, help="What is known about customers: build, show, catalogue.")
+_AsOf = Annotated[
+    str | None,
+    typer.Option(
+        help="Exclusive instant with an offset, 2025-10-01T00:00:00Z; default: after the last recorded event."
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.add_typer(features_app, name="features")
+
+
+@features_app.command("build")
+def build(context: typer.Context, as_of: _AsOf = None) -> None:
+    """Compute every customer's features and keep them as a snapshot, from which the service answers at once.
+
+    Example: `holdfast features build --as-of 2025-10-01T00:00:00Z`
+    """
+    from features.instants import parse_instant
+    from training.feature_jobs import build_features
+
+    session: CliContext = context.obj
+    with Console(stderr=True, quiet=session.json).status("starting ...") as status:
+        built = build_features(
+            session.workspace,
+            as_of_us=parse_instant(as_of) if as_of else None,
+            progress=lambda stage: status.update(f"{stage} ..."),
+        )
+    if session.json:
+        typer.echo(json.dumps({**dataclasses.asdict(built), "path": str(built.path)}))
+    else:
+        typer.echo(f"{built.n_features} features of {built.n_customers:,} customers at {built.as_of} in {built.path}")
+
+
+@features_app.command("show")
+def show(
+    context: typer.Context,
+    customer_id: Annotated[str, typer.Argument(help="The customer, as the shop writes it.")],
+    as_of: _AsOf = None,
+) -> None:
+    """One customer's features, each with its meaning; a missing value says why it is missing.
+
+    Example: `holdfast features show C0000042`
+    """
+    from features.instants import parse_instant
+    from training.feature_jobs import customer_features
+
+    session: CliContext = context.obj
+    instant, values = customer_features(
+        session.workspace, customer_id, as_of_us=parse_instant(as_of) if as_of else None
+    )
+    if session.json:
+        shown = {value.name: value.value for value in values}
+        typer.echo(json.dumps({"customer_id": customer_id, "as_of": instant, "features": shown}))
+        return
+    table = Table("feature", "value", "unit", "meaning", title=f"as of {instant}, exclusive")
+    for value in values:
+        text = f"{value.value:,.4g}" if value.value is not None else f"missing: {value.missing}"
+        table.add_row(value.name, text, value.unit, value.meaning)
+    Console().print(table)
+
+
+@features_app.command("catalogue")
+def catalogue(
+    out: Annotated[Path | None, typer.Option(help="Write to this file, such as docs/features.md.")] = None,
+) -> None:
+    """The catalogue of all features as Markdown: meaning, unit, window, what missing means, purposes.
+
+    Example: `holdfast features catalogue --out docs/features.md`
+    """
+    from features.catalogue import catalogue_markdown
+    from features.churn_features import CHURN_FEATURES
+
+    text = catalogue_markdown(CHURN_FEATURES)
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        out.write_text(text, encoding="utf-8")

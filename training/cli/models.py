@@ -1,0 +1,293 @@
+"""Commands about models: `train`, `backtest`, `compare`, `promote`, `release`; and those on features and scores."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from training.cli import feature_commands, scoring
+from training.cli.context import CliContext
+
+if TYPE_CHECKING:
+    from training.jobs import Trained
+    from training.registry import Registry
+    from training.settings import Settings
+
+__all__ = ["NOT_PROMOTED", "register", "stages"]
+
+NOT_PROMOTED = 7
+"""Exit code of `promote` where the figures do not carry a promotion."""
+
+train_app = typer.Typer(no_args_is_help=True, help="Train a model, judge it, register it as the challenger.")
+
+
+class Model(StrEnum):
+    """The models there are, by the word that commands take."""
+
+    churn = "churn"
+    recommender = "recommender"
+
+    @property
+    def registered(self) -> str:
+        """The name in the registry."""
+        return f"holdfast-{self.value}"
+
+
+_Model = Annotated[Model, typer.Argument(help="Which model.")]
+_Version = Annotated[str, typer.Argument(help="A version number, challenger or champion.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module, of `feature_commands` and of `scoring`."""
+    app.add_typer(train_app, name="train")
+    app.command("backtest")(backtest_command)
+    app.command("compare")(compare_command)
+    app.command("promote")(promote_command)
+    app.command("release")(release_command)
+    feature_commands.register(app)
+    scoring.register(app)
+
+
+@contextmanager
+def stages(session: CliContext) -> Iterator[Callable[[str], None]]:
+    """Show what a job is doing, with a spinner and the time since the start; nothing where a script is reading."""
+    started = time.monotonic()
+    console = Console(stderr=True, quiet=session.json)
+    with console.status("starting ...") as status:
+
+        def show(stage: str) -> None:
+            console.print(f"{time.monotonic() - started:6.1f} s  {stage}", highlight=False)
+            status.update(f"{stage} ...")
+
+        yield show
+
+
+@train_app.command("churn")
+def train_churn_command(context: typer.Context) -> None:
+    """Train the churn model on the event log and register it as the challenger.
+
+    Example: `holdfast train churn && holdfast promote churn`
+    """
+    from training.jobs import train_churn_job
+    from training.tracking import code_version
+
+    session: CliContext = context.obj
+    with stages(session) as progress:
+        trained = train_churn_job(session.workspace, session.settings(), code_version=code_version(), progress=progress)
+    _show_trained(session, trained)
+
+
+@train_app.command("recommender")
+def train_recommender_command(context: typer.Context) -> None:
+    """Train the recommender on the event log and register it as the challenger.
+
+    Example: `holdfast train recommender && holdfast promote recommender`
+    """
+    from training.jobs import train_recommender_job
+    from training.tracking import code_version
+
+    session: CliContext = context.obj
+    with stages(session) as progress:
+        trained = train_recommender_job(
+            session.workspace, session.settings(), code_version=code_version(), progress=progress
+        )
+    _show_trained(session, trained)
+
+
+def backtest_command(
+    context: typer.Context,
+    model: _Model = Model.churn,
+    cutoffs: Annotated[int, typer.Option(min=1, help="How many cut-offs, for the recommender.")] = 3,
+) -> None:
+    """Refit and judge at several cut-offs in the past, as if it were then; registers nothing.
+
+    Example: `holdfast backtest churn`
+    """
+    session: CliContext = context.obj
+    with stages(session) as progress:
+        rows, skipped = _backtest(session, model, cutoffs, progress)
+    if session.json:
+        typer.echo(json.dumps({"rows": rows, "skipped": skipped}))
+        return
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row.values()))
+    Console().print(table)
+    for sentence in skipped:
+        typer.echo(f"skipped: {sentence}")
+
+
+def _backtest(
+    session: CliContext, model: Model, cutoffs: int, progress: Callable[[str], None]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    from features.instants import format_instant
+    from training.jobs import backtest_churn_job, backtest_recommender_job, recommender_baselines, recommender_metrics
+
+    settings = session.settings()
+    if model is Model.churn:
+        done = backtest_churn_job(session.workspace, settings, progress=progress)
+        return done.rows(), [why for _, why in done.skipped]
+    rows: list[dict[str, Any]] = []
+    for report in backtest_recommender_job(session.workspace, settings, cutoffs=cutoffs, progress=progress):
+        for source, figures in {"ours": recommender_metrics(report), **recommender_baselines(report)}.items():
+            shown = {name: figures[name] for name in ("ndcg_at_10", "recall_at_20", "hit_rate_at_10")}
+            as_of = format_instant(report.as_of_us)
+            rows.append({"as_of": as_of, "model": source, "customers": report.n_judged, **shown})
+    return rows, []
+
+
+def compare_command(
+    context: typer.Context,
+    model: _Model,
+    first: _Version = "challenger",
+    second: _Version = "champion",
+) -> None:
+    """Two versions side by side, judged on the same customers at the first one's test cut-off.
+
+    Example: `holdfast compare churn 3 2`
+    """
+    from training.comparing import compare_versions
+
+    session: CliContext = context.obj
+    settings = session.settings()
+    registry = _registry(session, settings)
+    ours, theirs = registry.version(model.registered, first), registry.version(model.registered, second)
+    with stages(session) as progress:
+        found = compare_versions(session.workspace, registry, ours, theirs, settings, progress)
+    rule = settings.promotion.churn if model is Model.churn else settings.promotion.recommender
+    both = (found.challenger, found.champion)
+    if session.json:
+        measured = [{"name": m.name, "slice": m.slice_name, "metrics": _defined(m.metrics)} for m in both]
+        typer.echo(json.dumps({"metric": rule.metric, "difference": found.difference, "versions": measured}))
+        return
+    table = Table("figure", *(m.name for m in both), title=found.challenger.slice_name)
+    for name in found.challenger.metrics:
+        if name in found.champion.metrics and not name.startswith("baseline."):
+            table.add_row(name, *(_cell(m.metrics[name]) for m in both))
+    Console().print(table)
+    low, high = found.difference
+    typer.echo(f"{rule.metric}: {both[0].name} minus {both[1].name} lies in {low:+.4f} to {high:+.4f} (95%)")
+
+
+def promote_command(
+    context: typer.Context,
+    model: _Model,
+    version: Annotated[str, typer.Option(help="A version number, or challenger.")] = "challenger",
+    force: Annotated[bool, typer.Option("--force", help="Promote against the figures; needs --why.")] = False,
+    why: Annotated[str, typer.Option(help="Kept with the promotion.")] = "",
+) -> None:
+    """Make the challenger the champion if the figures carry it. Exit code 7: they do not, and nothing was changed.
+
+    Example: `holdfast promote churn`, or `holdfast promote churn --force --why "new label window"`
+    """
+    from features.errors import ConfigurationError
+    from training.comparing import decide_promotion
+    from training.promotion import force as forced
+
+    if force and not why.strip():
+        raise ConfigurationError("--force needs --why and a reason; it is kept with the promotion")
+    session: CliContext = context.obj
+    settings = session.settings()
+    registry = _registry(session, settings)
+    chosen = registry.version(model.registered, version)
+    with stages(session) as progress:
+        decision = decide_promotion(session.workspace, registry, chosen, settings, progress)
+    if force:
+        decision = forced(decision, why)
+    if decision.promote:
+        registry.promote(chosen, decision, who=getpass.getuser(), at_us=time.time_ns() // 1_000)
+    if session.json:
+        figures = _defined(decision.figures)
+        outcome = {"promoted": decision.promote, "version": chosen.version, "forced": decision.forced}
+        typer.echo(json.dumps({**outcome, "reasons": decision.reasons, "figures": figures}))
+    else:
+        typer.echo(
+            f"{chosen.name} {chosen.version} {'is now the champion' if decision.promote else 'was not promoted'}"
+        )
+        for reason in decision.reasons:
+            typer.echo(f"  {reason}")
+    if not decision.promote:
+        raise typer.Exit(NOT_PROMOTED)
+
+
+def release_command(
+    context: typer.Context,
+    churn_version: Annotated[str, typer.Option(help="A version number or alias.")] = "champion",
+    recommender_version: Annotated[str, typer.Option(help="A version number or alias.")] = "champion",
+) -> None:
+    """Assemble a release from the champions, verify it, and copy it into BentoML's model store.
+
+    Example: `holdfast release`, then `holdfast serve`
+    """
+    from features.churn_features import CHURN_FEATURES
+    from training.releasing import release
+
+    session: CliContext = context.obj
+    settings = session.settings()
+    with stages(session) as progress:
+        progress("assembling and verifying the release")
+        made = release(
+            session.workspace,
+            _registry(session, settings),
+            CHURN_FEATURES,
+            settings.release,
+            created_at_us=time.time_ns() // 1_000,
+            churn=churn_version,
+            recommender=recommender_version,
+        )
+    if session.json:
+        shown = {"name": made.name, "folder": str(made.folder), "tag": made.tag, "provenance": made.provenance}
+        typer.echo(json.dumps(shown))
+    else:
+        typer.echo(f"release {made.name} in {made.folder}; BentoML's model store has it as {made.tag}")
+
+
+def _registry(session: CliContext, settings: Settings) -> Registry:
+    from training.registry import Registry
+    from training.tracking import open_tracking
+
+    return Registry(open_tracking(session.workspace, wait_seconds=settings.tracking.lock_wait_seconds))
+
+
+def _show_trained(session: CliContext, trained: Trained) -> None:
+    version = trained.version
+    if session.json:
+        shown = {
+            "model": version.name,
+            "version": version.version,
+            "run_id": trained.run_id,
+            "metrics": _defined(trained.metrics),
+            "baselines": {name: _defined(figures) for name, figures in trained.baselines.items()},
+            "sentences": trained.sentences,
+        }
+        typer.echo(json.dumps(shown))
+        return
+    typer.echo(f"{version.name} {version.version} is registered as the challenger (run {trained.run_id})")
+    everyone: Sequence[tuple[str, Mapping[str, float]]] = [("ours", trained.metrics), *trained.baselines.items()]
+    table = Table("figure", *(name for name, _ in everyone))
+    for name in trained.metrics:
+        if all(name in figures for _, figures in everyone):
+            table.add_row(name, *(_cell(figures[name]) for _, figures in everyone))
+    Console().print(table)
+    for sentence in trained.sentences:
+        typer.echo(sentence)
+    typer.echo(f"model card: {version.folder.parent / 'card' / 'card.html'}")
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _defined(figures: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN: an undefined figure is null."""
+    return {name: value if math.isfinite(value) else None for name, value in figures.items()}

@@ -1,0 +1,100 @@
+"""The jobs behind `holdfast features`: a snapshot of all customers, and one customer explained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from features.churn_features import CHURN_FEATURES
+from features.compute import compute
+from features.customer_view import CustomerView
+from features.errors import DataError, NotEnoughDataError
+from features.event_log import EventLog
+from features.instants import format_instant
+from features.pseudonyms import Pseudonyms
+from features.workspace import Workspace
+from training.jobs import Progress, read_log, silent
+
+__all__ = ["BuiltFeatures", "FeatureValue", "build_features", "customer_features"]
+
+
+@dataclass(frozen=True)
+class BuiltFeatures:
+    """A snapshot as written; `as_of` is exclusive."""
+
+    path: Path
+    as_of: str
+    n_customers: int
+    n_features: int
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class FeatureValue:
+    """One feature of one customer; `value` is None where it is missing, and `missing` says what that means."""
+
+    name: str
+    value: float | None
+    unit: str
+    meaning: str
+    missing: str
+
+
+def build_features(workspace: Workspace, *, as_of_us: int | None = None, progress: Progress = silent) -> BuiltFeatures:
+    """Compute the features of every customer at an instant and write them where the service looks for them.
+
+    `as_of` is by default just after the last recorded event. The file appears whole or not at all.
+
+    Raises:
+        ArtefactError: there is no event log.
+        NotEnoughDataError: it holds no event.
+    """
+    progress("reading the event log")
+    data = read_log(workspace)
+    instant = data.known_us if as_of_us is None else as_of_us
+    progress(f"computing {len(CHURN_FEATURES)} features of {data.view.n_customers:,} customers")
+    table = compute(data.view, CHURN_FEATURES, instant).to_arrow()
+    workspace.snapshots.mkdir(parents=True, exist_ok=True)
+    path = workspace.snapshots / f"{format_instant(instant).replace(':', '')}.parquet"
+    staged = path.with_suffix(".part")
+    try:
+        pq.write_table(table, staged)
+        staged.replace(path)
+    finally:
+        staged.unlink(missing_ok=True)
+    return BuiltFeatures(
+        path, format_instant(instant), table.num_rows, len(CHURN_FEATURES), CHURN_FEATURES.fingerprint()
+    )
+
+
+def customer_features(
+    workspace: Workspace, customer_id: str, *, as_of_us: int | None = None
+) -> tuple[str, tuple[FeatureValue, ...]]:
+    """The instant, and every feature of one customer there, read from that customer's part of the log alone.
+
+    Raises:
+        DataError: the log holds no event of the customer.
+    """
+    log = EventLog.open(workspace.event_log)
+    if as_of_us is None:
+        recorded = log.read(columns=["recorded_at"])["recorded_at"]
+        if len(recorded) == 0:
+            raise NotEnoughDataError("the event log holds 0 events; import some, or simulate a shop")
+        as_of_us = pc.max(recorded.cast("int64")).as_py() + 1
+    key = Pseudonyms.load(workspace.pseudonym_keys).of(customer_id)
+    events = log.read(customer_keys=[key])
+    if events.num_rows == 0:
+        raise DataError("the event log holds no event of this customer; check the id as the shop writes it")
+    table = compute(CustomerView.from_events(events), CHURN_FEATURES, as_of_us)
+    return format_instant(as_of_us), tuple(_explained(table.values[0].tolist()))
+
+
+def _explained(values: list[float]) -> Iterator[FeatureValue]:
+    for feature, value in zip(CHURN_FEATURES, values, strict=True):
+        shown = None if math.isnan(value) else value
+        yield FeatureValue(feature.name, shown, feature.unit, feature.meaning, feature.missing)
