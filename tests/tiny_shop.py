@@ -23,7 +23,7 @@ from serving.recommender import Recommender, RecommenderSettings
 from serving.release import write_release
 from tests.event_tables import event, event_table, us
 
-NOW_US = us("2026-03-01")
+NOW_US = us("2024-03-01")
 ITEMS = ("apple", "bread", "cheese", "dates", "eggs")
 N_CUSTOMERS = 40
 

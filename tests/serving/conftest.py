@@ -1,7 +1,7 @@
 """A running application in this process, on a tiny shop, with a clock that the test holds."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -100,6 +100,6 @@ def shop(laid_shop: TinyShop, tmp_path: Path) -> TinyShop:
 
 
 @pytest.fixture
-def running(shop: TinyShop) -> Iterator[Running]:
+def running(shop: TinyShop) -> Running:
     """The application, not started yet."""
-    yield Running(shop, ServiceSettings(shop.workspace.root, release="first", rollout_poll_ms=20, lock_timeout_ms=50))
+    return Running(shop, ServiceSettings(shop.workspace.root, release="first", rollout_poll_ms=20, lock_timeout_ms=50))

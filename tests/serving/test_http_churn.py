@@ -50,7 +50,7 @@ def test_a_fresh_score_is_the_model_on_the_features_of_now(running: Running) -> 
     assert answer.status_code == 200
     assert body["churn_probability"] == expected(running, "c39", NOW_US)
     assert answer.headers["x-release"] == body["model"]["release"] == "first"
-    assert body["as_of"] == body["features_as_of"] == "2026-03-01T00:00:00Z"
+    assert body["as_of"] == body["features_as_of"] == "2024-03-01T00:00:00Z"
     assert body["band"] == ("high" if body["churn_probability"] >= 0.6 else "medium")
     assert 0 <= body["churn_score"] <= 100
     assert len(body["reasons"]) == 3

@@ -32,7 +32,7 @@ def kept_ids(running: Running) -> list[str]:
 def test_each_faulty_row_is_rejected_and_the_others_are_taken(running: Running) -> None:
     rows = [
         view("a"),
-        view("b", occurred_at="2026-02-28T10:00:00"),
+        view("b", occurred_at="2024-02-28T10:00:00"),
         view("c", kind="stare"),
         view("d", item_id=None),
         view("e", quantity="2"),
@@ -40,7 +40,7 @@ def test_each_faulty_row_is_rejected_and_the_others_are_taken(running: Running) 
         view("g", occurred_at=format_instant(NOW_US + 60 * MINUTE_US)),
         view("h", kind="purchase", amount_minor=5, currency="USD"),
         "not an event",
-        {"event_id": "i", "occurred_at": "2026-02-28T10:00:00Z", "kind": "login"},
+        {"event_id": "i", "occurred_at": "2024-02-28T10:00:00Z", "kind": "login"},
         view("j", kind="csat", value=9),
         view("k", customer_id=None, anonymous_id="visitor"),
     ]

@@ -23,7 +23,7 @@ def test_a_customer_gets_a_slate_that_names_its_release(running: Running) -> Non
     assert [item["position"] for item in body["items"]] == [1, 2, 3]
     assert (body["fallback"], body["strategy"]) == (False, "personal")
     assert answer.headers["x-release"] == body["model"]["release"] == "first"
-    assert body["expires_at"] == "2026-03-01T00:05:00Z"
+    assert body["expires_at"] == "2024-03-01T00:05:00Z"
     assert body["recommendation_id"].startswith("r-")
 
 

@@ -69,7 +69,7 @@ def test_a_locked_store_is_unavailable_and_nothing_is_half_written(store: Store,
 
 
 def test_the_promotion_log_is_append_only(store: Store) -> None:
-    entry = {name: "" for name in ("who", "action", "before", "after", "why", "figures")} | {"at_us": 1}
+    entry = dict.fromkeys(("who", "action", "before", "after", "why", "figures"), "") | {"at_us": 1}
     with store.write() as connection:
         connection.execute(sa.insert(promotions), entry)
     for change in (sa.update(promotions).values(who="x"), sa.delete(promotions)):
