@@ -21,16 +21,16 @@ def offer_effects(people: People, memory: Floats) -> tuple[Floats, Floats]:
     Negative hazard is good. With s the price sensitivity, v the contact aversion (standard normal) and
     m = 1 - exp(-1.5 * what is remembered of incidents), all causes together:
 
-    - discount: hazard .45 - 2.4 s + .25 v, orders 1.0 s
+    - discount: hazard .60 - 2.8 s + .25 v, orders 1.0 s
     - free shipping: hazard -.45 + .20 v, orders .20
     - apology call: hazard .35 - 2.4 m + .25 v, orders 0
-    - recommendation e-mail: hazard -.25 + .45 v, orders .35 - .15 v
+    - recommendation e-mail: hazard -.25 + .60 v, orders .35 - .15 v
 
     Both fade with the days of OfferSettings. Where hazard is positive the customer is better left alone.
     """
     s, v = people.price_sensitivity, people.contact_aversion
     m = 1.0 - np.exp(-1.5 * memory.sum(axis=1))
-    hazard = (0.45 - 2.4 * s + 0.25 * v, -0.45 + 0.20 * v, 0.35 - 2.4 * m + 0.25 * v, -0.25 + 0.45 * v)
+    hazard = (0.60 - 2.8 * s + 0.25 * v, -0.45 + 0.20 * v, 0.35 - 2.4 * m + 0.25 * v, -0.25 + 0.60 * v)
     orders = (1.0 * s, np.full_like(s, 0.20), np.zeros_like(s), 0.35 - 0.15 * v)
     return np.stack(hazard, axis=1), np.stack(orders, axis=1)
 

@@ -81,7 +81,7 @@ def make_people(settings: SimulationSettings, rng: np.random.Generator) -> Peopl
         taste=taste / np.linalg.norm(taste, axis=1, keepdims=True),
         price_sensitivity=rng.beta(2.0, 2.0, n) * np.asarray((1.0, 1.25, 0.6))[segment] * 0.8,
         cycle_days=cycle,
-        browse_rate=np.clip(rng.lognormal(np.log(0.024), 0.5, n), 0.004, 0.20),
+        browse_rate=np.clip(rng.lognormal(np.log(0.026), 0.35, n), 0.004, 0.20),
         basket_extra=rng.gamma(4.0, 0.28, n),
         channel_share=channel,
         usual_hour=np.where(evening, rng.normal(19.5, 1.2, n), rng.normal(11.5, 2.0, n)),

@@ -15,7 +15,7 @@ __all__ = ["DAYS_BEYOND_END", "Calendar", "make_calendar"]
 DAYS_BEYOND_END = 500
 """The calendar goes on after the end, so that the oracle can look ahead from the last day."""
 
-_MONTH_ORDERS = (0.88, 0.90, 0.98, 1.00, 1.00, 0.96, 0.90, 0.88, 1.00, 1.05, 1.22, 1.25)
+_MONTH_ORDERS = (0.94, 0.95, 0.99, 1.00, 1.00, 0.98, 0.95, 0.94, 1.00, 1.02, 1.06, 1.10)
 _WEEKDAY_ORDERS = (1.08, 1.00, 0.97, 0.98, 1.05, 0.98, 0.94)
 
 
@@ -33,7 +33,7 @@ class Calendar:
 
 
 def make_calendar(settings: SimulationSettings, rng: np.random.Generator) -> Calendar:
-    """The calendar of a shop; promotion days are two drawn days of each month and the last ten days of November."""
+    """The calendar of a shop; promotion days are two drawn days of each month and the last days of November."""
     n = settings.days + DAYS_BEYOND_END
     dates = np.datetime64(settings.start_us // DAY_US, "D") + np.arange(n)
     months = dates.astype("datetime64[M]")
@@ -43,7 +43,7 @@ def make_calendar(settings: SimulationSettings, rng: np.random.Generator) -> Cal
     month_number = months.astype(np.int64) - months[0].astype(np.int64)
     drawn = rng.integers(0, 28, size=(int(month_number[-1]) + 1, 2))
     promotion = (day_of_month[:, None] == drawn[month_number]).any(axis=1)
-    promotion |= (month == 10) & (day_of_month >= 20)
+    promotion |= (month == 10) & (day_of_month >= 25)
     busy = np.where(month == 11, 1.7, np.where(month == 10, 1.3, 1.0))
     order_factor = np.asarray(_MONTH_ORDERS)[month] * np.asarray(_WEEKDAY_ORDERS)[weekday]
     return Calendar(month=month, order_factor=order_factor, promotion=promotion, busy=busy)

@@ -75,7 +75,7 @@ def _logins_and_impressions(world: World, day: int, rows: Ints, start: Ints, cha
 
 
 def _views(world: World, day: int, rows: Ints, start: Ints, channel: Ints, drawn: Ints, n_orders: int) -> None:
-    """Looking around: 1 to 4 items without an order, up to 2 beside one; the first is kept in mind, rarely put aside."""
+    """Looking around: 1 to 4 items without an order, up to 2 beside one; the first may be kept in mind or put aside."""
     rng, shelf = world.rng, world.shelf
     looking = np.arange(len(rows)) >= n_orders
     n_views = np.where(looking, 1 + rng.integers(0, 4, len(rows)), rng.integers(0, 3, len(rows)))

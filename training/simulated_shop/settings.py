@@ -36,7 +36,7 @@ class HazardSettings:
     base_per_day: float = 0.0007
     mass: tuple[float, ...] = (0.34, 0.85, 0.13, 0.30, 0.52, 0.52)
     memory_days: tuple[float, ...] = (25.0, 35.0, 20.0, 30.0, 20.0, 30.0)
-    frailty_sigma: float = 0.25
+    frailty_sigma: float = 0.15
     new_customer_extra: float = 1.0
     tenure_days: float = 120.0
     cancel_share: float = 0.05
