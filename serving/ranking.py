@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from features.errors import ConfigurationError
 
-__all__ = ["BlendWeights", "Blended", "Slate", "SlateItem", "blend", "normalise", "top_k"]
+__all__ = ["BlendWeights", "Blended", "Slate", "SlateItem", "blend", "normalise", "top_k", "total"]
 
 Floats = npt.NDArray[np.float64]
 _DECIMALS = 9
@@ -120,7 +120,12 @@ def blend(parts: Sequence[Floats], weights: Sequence[Floats]) -> Blended:
     proposed = np.zeros(parts[0].shape, np.bool_)
     for part, weight in zip(parts, weights, strict=True):
         proposed |= ~np.isnan(part) & (weight[:, None] > 0)
-    return Blended(np.round(sum(shares[1:], shares[0]), _DECIMALS), shares, proposed)
+    return Blended(total(shares), shares, proposed)
+
+
+def total(shares: Sequence[Floats]) -> Floats:
+    """The sum of at least one share, rounded as `blend` says."""
+    return np.round(sum(shares[1:], shares[0]), _DECIMALS)
 
 
 def top_k(scores: Floats, k: int) -> npt.NDArray[np.int64]:

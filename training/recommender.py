@@ -16,7 +16,7 @@ from features.errors import NotEnoughDataError
 from features.instants import DAY_US
 from features.interactions import Interactions, InteractionSettings, ItemIndex, interactions
 from serving.candidates import Histories, Purchases
-from serving.ranking import BlendWeights, blend, top_k
+from serving.ranking import BlendWeights, normalise, top_k, total
 from serving.recommender import Recommender, RecommenderSettings
 from training.recommender_metrics import Relevant, hits, ndcg
 
@@ -157,7 +157,7 @@ def _choose_blend(view: CustomerView, as_of_us: int, settings: RecommenderFitSet
     if not before.weights.nnz:
         return BlendWeights()
     trial = _fit(before, view, settings, BlendWeights())
-    relevant = Relevant.read(view.known_at(as_of_us), start_us, as_of_us, trial.index)
+    relevant = Relevant.read(view, start_us, as_of_us, trial.index, recorded_before_us=as_of_us)
     rows = np.flatnonzero((np.diff(before.weights.indptr) > 0) & (relevant.counts > 0))
     if not len(rows):
         return BlendWeights()
@@ -169,32 +169,61 @@ def _choose_blend(view: CustomerView, as_of_us: int, settings: RecommenderFitSet
     return _best(trial, histories, relevant.select(rows))
 
 
-def _best(trial: Recommender, histories: Histories, relevant: Relevant) -> BlendWeights:
-    """Judge every mixture on the items that some source has among its first 100 for the customer."""
+@dataclass(frozen=True)
+class _Shortlists:
+    """Catalogue places (n, m), -1 for none, with each source's normalised scores and what it proposes, (n, m) each."""
+
+    places: npt.NDArray[np.int64]
+    normalised: tuple[Floats, ...]
+    proposed: tuple[npt.NDArray[np.bool_], ...]
+
+    def quality(self, weights: Sequence[float], relevant: Relevant) -> float:
+        """Mean NDCG@10 of a mixture."""
+        open_places = np.zeros(self.places.shape, np.bool_)
+        for proposed, weight in zip(self.proposed, weights, strict=True):
+            open_places |= proposed & (weight > 0)
+        mixed = total([weight * part for weight, part in zip(weights, self.normalised, strict=True)])
+        first = top_k(np.where(open_places, mixed, np.nan), 10)
+        slates = np.where(first >= 0, np.take_along_axis(self.places, first, axis=1), -1)
+        return float(np.mean(ndcg(hits(slates, relevant), relevant.counts)))
+
+
+def _shortlists(trial: Recommender, histories: Histories) -> _Shortlists:
+    """The items that some source has among its first 100 for the customer."""
     step = max(1, 500_000 // max(1, len(trial.item_ids)))
-    parts: list[list[Floats]] = [[] for _ in trial.sources]
-    places: list[npt.NDArray[np.int64]] = []
+    chunks: list[_Shortlists] = []
     for start in range(0, histories.n_customers, step):
         part = histories.part(start, min(start + step, histories.n_customers))
         scores = [source.scores(part) for source in trial.sources]
-        shortlist = np.concatenate([top_k(score, _SHORTLIST) for score in scores], axis=1)
-        places.append(_distinct(shortlist))
-        rows = np.arange(part.n_customers)[:, None]
-        for collected, score in zip(parts, scores, strict=True):
-            collected.append(np.where(places[-1] >= 0, score[rows, places[-1]], np.nan))
-    everything = [np.concatenate(collected) for collected in parts]
-    shortlists = np.concatenate(places)
-    rows = np.arange(len(shortlists))[:, None]
-    ones = np.ones(len(shortlists))
-    best, best_value = BlendWeights(), -1.0
-    for weights in _mixtures():
-        blended = blend(everything, [weight * ones for weight in weights])
-        first = top_k(np.where(blended.proposed, blended.total, np.nan), 10)
-        slates = np.where(first >= 0, shortlists[rows, first], -1)
-        value = float(np.mean(ndcg(hits(slates, relevant), relevant.counts)))
-        if value > best_value + 1e-9:
-            best, best_value = BlendWeights(*weights), value
-    return best
+        places = _distinct(np.concatenate([top_k(score, _SHORTLIST) for score in scores], axis=1))
+        rows, held = np.arange(part.n_customers)[:, None], places >= 0
+        chunks.append(
+            _Shortlists(
+                places,
+                tuple(normalise(score)[rows, places] for score in scores),
+                tuple(held & ~np.isnan(score[rows, places]) for score in scores),
+            )
+        )
+    n_sources = len(trial.sources)
+    return _Shortlists(
+        np.concatenate([chunk.places for chunk in chunks]),
+        tuple(np.concatenate([chunk.normalised[s] for chunk in chunks]) for s in range(n_sources)),
+        tuple(np.concatenate([chunk.proposed[s] for chunk in chunks]) for s in range(n_sources)),
+    )
+
+
+def _best(trial: Recommender, histories: Histories, relevant: Relevant) -> BlendWeights:
+    """The best mixture (als, popularity, buy_again) in steps of 0.2, then among its neighbours in steps of 0.1."""
+    shortlists = _shortlists(trial, histories)
+    coarse = [(a, p, 10 - a - p) for a in range(0, 11, 2) for p in range(0, 11 - a, 2)]
+    found = {tenths: shortlists.quality([t / 10 for t in tenths], relevant) for tenths in coarse}
+    als, popular, own = max(found, key=lambda tenths: found[tenths])
+    for a, p in ((1, -1), (-1, 1), (1, 0), (-1, 0), (0, 1), (0, -1)):
+        tenths = (als + a, popular + p, own - a - p)
+        if min(tenths) >= 0:
+            found[tenths] = shortlists.quality([t / 10 for t in tenths], relevant)
+    best = max(found, key=lambda tenths: found[tenths])
+    return BlendWeights(*(t / 10 for t in best))
 
 
 def _distinct(places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -202,8 +231,3 @@ def _distinct(places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     ordered = np.sort(places, axis=1)
     ordered[:, 1:][ordered[:, 1:] == ordered[:, :-1]] = -1
     return np.sort(ordered, axis=1)
-
-
-def _mixtures() -> Sequence[tuple[float, float, float]]:
-    """Weights (als, popularity, buy_again) that sum to 1, in steps of 0.1."""
-    return [(a / 10, p / 10, (10 - a - p) / 10) for a in range(11) for p in range(11 - a)]

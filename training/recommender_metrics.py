@@ -40,10 +40,14 @@ class Relevant:
     n_outside: int = 0
 
     @classmethod
-    def read(cls, view: CustomerView, start_us: int, end_us: int, index: ItemIndex) -> Relevant:
-        """Items purchased in `[start, end)`, by `occurred_at`."""
+    def read(
+        cls, view: CustomerView, start_us: int, end_us: int, index: ItemIndex, *, recorded_before_us: int | None = None
+    ) -> Relevant:
+        """Items purchased in `[start, end)`, by `occurred_at`; where a limit is given, recorded before it."""
         track = view.track("purchase")
         inside = (track.occurred_us >= start_us) & (track.occurred_us < end_us)
+        if recorded_before_us is not None:
+            inside &= track.recorded_us < recorded_before_us
         customers = track.customer_rows[inside]
         n_view_items = max(len(view.item_ids), 1)
         pairs = np.unique(customers * n_view_items + track.item[inside])
