@@ -113,7 +113,8 @@ class Histories:
     def cold(self) -> npt.NDArray[np.bool_]:
         """Which customers (bool (n,)) have nothing that draws them to an item of the catalogue."""
         drawn = np.concatenate(([0], np.cumsum(self.weights > 0)))
-        return (drawn[self.offsets[1:]] == drawn[self.offsets[:-1]]) & (np.diff(self.bought_offsets) == 0)
+        undrawn = drawn[self.offsets[1:]] == drawn[self.offsets[:-1]]
+        return np.asarray(undrawn & (np.diff(self.bought_offsets) == 0), np.bool_)
 
     def part(self, start: int, stop: int) -> Histories:
         """The customers `start:stop`, counted from 0 again."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -12,11 +12,12 @@ import numpy.typing as npt
 
 from features.customer_view import CustomerView
 from features.errors import ArtefactError, ConfigurationError, DataError
-from features.interactions import InteractionSettings, ItemIndex
+from features.interactions import ItemIndex
 from features.settings import read_settings
 from serving.candidates import AlsSource, BuyAgainSource, CandidateSource, Histories, PopularitySource
 from serving.ranking import BlendWeights, Slate, SlateItem, blend, top_k
 from serving.recommender_files import SETTINGS_FILE, pack, unpack
+from serving.recommender_settings import RecommenderSettings
 
 __all__ = ["Recommender", "RecommenderSettings"]
 
@@ -33,27 +34,6 @@ _REASONS = {
     _SIMILAR: "similar to what you are looking at",
 }
 _DUE_AGAIN = "due again"
-
-
-@dataclass(frozen=True)
-class RecommenderSettings:
-    """What the recommender needs to know besides its arrays.
-
-    Attributes:
-        interactions: how a history becomes weights; the same in training and serving.
-        blend: weights of the sources.
-        alpha: confidence of an interaction of weight w is `1 + alpha * |w|`.
-        regularization: lambda of the factorisation.
-        prior_days: strength of an item's repeat rate against the customer's own, in days of watching.
-        horizon_days: buy-again scores are probabilities of a purchase within it.
-    """
-
-    interactions: InteractionSettings = field(default_factory=InteractionSettings)
-    blend: BlendWeights = field(default_factory=BlendWeights)
-    alpha: float = 20.0
-    regularization: float = 100.0
-    prior_days: float = 60.0
-    horizon_days: float = 30.0
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from features.customer_view import CustomerView
-from features.errors import NotEnoughDataError
+from features.errors import ConfigurationError, NotEnoughDataError
 from features.instants import DAY_US
 from features.interactions import Interactions, InteractionSettings, ItemIndex, interactions
 from serving.candidates import Histories, Purchases
@@ -43,6 +44,9 @@ class RecommenderFitSettings:
         validation_customers: at most so many customers judge the weights.
         seed: of the factorisation's start and of the customers drawn; same seed, same bits.
         n_threads: threads of the factorisation; changes no bit.
+
+    Raises:
+        ConfigurationError: a number is not above 0 (the seed may be 0).
     """
 
     interactions: InteractionSettings = field(default_factory=InteractionSettings)
@@ -59,6 +63,14 @@ class RecommenderFitSettings:
     validation_customers: int = 2_000
     seed: int = 0
     n_threads: int = 2
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            number = getattr(self, item.name)
+            if item.name == "seed" or not isinstance(number, int | float):
+                continue
+            if not 0 < number < math.inf:
+                raise ConfigurationError(f"recommender.{item.name} is {number}; write a number above 0")
 
 
 def fit_recommender(found: Interactions, view: CustomerView, settings: RecommenderFitSettings) -> Recommender:

@@ -102,7 +102,7 @@ def hit_rate(hit: Bools, n_relevant: Ints) -> Floats:
     >>> hit_rate(np.array([[True, True], [False, False]]), np.array([2, 1])).tolist()
     [1.0, 0.0]
     """
-    return _ratio(hit.any(axis=1), np.minimum(n_relevant, 1))
+    return _ratio(np.asarray(hit.any(axis=1)), np.minimum(n_relevant, 1))
 
 
 def ndcg(hit: Bools, n_relevant: Ints) -> Floats:
@@ -157,4 +157,5 @@ def bootstrap_means(values: Floats, rng: np.random.Generator, n_replicates: int 
 
 def _ratio(above: npt.NDArray[np.generic], below: npt.NDArray[np.generic]) -> Floats:
     out = np.full(len(above), np.nan)
-    return np.divide(above, below, out=out, where=np.asarray(below) > 0)
+    np.divide(above, below, out=out, where=np.asarray(below) > 0)
+    return out

@@ -283,6 +283,7 @@ def test_an_array_that_does_not_fit_is_refused(changed, words):
         (SETTINGS_FILE, lambda b: b[:-5], "not JSON"),
         (SETTINGS_FILE, lambda b: b.replace(b'"i1"', b'"i0"'), "distinct"),
         (SETTINGS_FILE, lambda b: b.replace(b'"alpha"', b'"alhpa"'), "alhpa"),
+        (SETTINGS_FILE, lambda b: b.replace(b'"regularization": 100.0', b'"regularization": 0.0'), "regularization"),
         (SETTINGS_FILE, lambda b: b.replace(b'"format": 1', b'"format": 2'), "format"),
     ],
 )

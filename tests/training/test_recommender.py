@@ -8,7 +8,7 @@ from implicit.cpu.als import AlternatingLeastSquares
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
-from features.errors import NotEnoughDataError
+from features.errors import ConfigurationError, NotEnoughDataError
 from features.interactions import InteractionSettings, interactions
 from serving.candidates import AlsSource, Purchases
 from serving.ranking import BlendWeights
@@ -144,3 +144,9 @@ def test_blend_weights_prefer_what_worked_on_the_validation_slice():
 def test_no_interactions_are_refused():
     with pytest.raises(NotEnoughDataError, match="0 interactions"):
         fitted([("ann", "cup", 5, "purchase")], 5)
+
+
+@pytest.mark.parametrize("wrong", [{"factors": 0}, {"alpha": -1.0}, {"regularization": float("nan")}])
+def test_impossible_fit_settings_are_refused_by_name(wrong):
+    with pytest.raises(ConfigurationError, match=next(iter(wrong))):
+        RecommenderFitSettings(**wrong)
