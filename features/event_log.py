@@ -35,6 +35,7 @@ _BUCKET = pa.field("bucket", pa.int32(), nullable=False)
 _STORED = EVENTS.arrow.append(_BUCKET)
 _WRITER = WriterProperties(
     compression="SNAPPY",
+    # Every event_id differs: a dictionary would find nothing in it.
     column_properties={"event_id": ColumnProperties(dictionary_enabled=False)},
 )
 

@@ -114,6 +114,8 @@ def judge(rows: pa.Table, schema: TableSchema) -> Findings:
         _check_text(columns[name], name, findings)
         if pa.types.is_timestamp(columns[name].type):
             _check_time(columns[name], name, findings)
+        if name == "quantity":
+            _mark_where(columns[name], lambda v: v < 1, name, "is below 1", findings)
         if name in _MONEY:
             _mark_where(columns[name], lambda v: v < 0, name, "is negative; money is never below 0", findings)
     if schema.name == "events":
@@ -214,7 +216,6 @@ def _check_events(columns: dict[str, pa.ChunkedArray], findings: Findings) -> No
     early = _int64(columns["recorded_at"]) < _int64(columns["occurred_at"])
     both = _mask(pc.and_(pc.is_valid(columns["recorded_at"]), pc.is_valid(columns["occurred_at"])))
     findings.mark(early & both, "recorded_at", "is before occurred_at")
-    _mark_where(columns["quantity"], lambda v: v < 1, "quantity", "is below 1", findings)
     kinds = columns["kind"].combine_chunks().dictionary_encode()
     names = kinds.dictionary.to_pylist()
     codes = pc.fill_null(kinds.indices, -1).to_numpy(zero_copy_only=False)

@@ -64,11 +64,19 @@ class CsvBlocks:
             rows, wrong = self._parsed(block)
         except pa.ArrowInvalid:
             rows, wrong = None, []
-        if rows is not None and (self._source.multiline or rows.num_rows + len(wrong) == lines):
+        # A quote that is open at the end of a line swallows the next one, so the count tells; but for the last line.
+        whole = self._source.multiline or (
+            rows is not None and rows.num_rows + len(wrong) == lines and not self._ends_open(block)
+        )
+        if rows is not None and whole:
             return self._batch(rows, wrong, [], np.arange(start, start + rows.num_rows + len(wrong), dtype=np.int64))
         if self._source.multiline:
             raise UnicodeError if not _is_utf8(block) else pa.ArrowInvalid("csv")
         return self._carefully(block, start)
+
+    def _ends_open(self, block: bytes) -> bool:
+        last = block.rstrip(b"\r\n").rpartition(b"\n")[2]
+        return b'"' in last and _quote_is_open(last, self._source.delimiter)
 
     def _carefully(self, block: bytes, start: int) -> SourceBatch:
         """Blank lines and lines with an open quote are taken out before parsing."""
@@ -135,7 +143,7 @@ def _is_utf8(block: bytes) -> bool:
 
 def _quote_is_open(line: bytes, delimiter: str) -> bool:
     try:
-        next(csv.reader([line.decode("utf-8")], delimiter=delimiter, strict=True))
+        next(csv.reader([line.decode("utf-8", "replace").rstrip("\r")], delimiter=delimiter, strict=True))
     except csv.Error as error:
         return "end of data" in str(error)
     return False
