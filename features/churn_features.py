@@ -14,6 +14,7 @@ from features.expressions import (
     GapMean,
     LastGap,
     LastValue,
+    Least,
     Ratio,
     Share,
     Total,
@@ -48,6 +49,15 @@ def _recency() -> Iterator[Feature]:
         ("offer", "offers"),
     ):
         yield Feature(f"{plural}_recency_days", Age(track), "days", NONE_YET, f"days since the last {track}", "recency")
+    own_doing = ("view", "cart", "purchase", "return", "support", "csat", "nps", "review", "login", "cancel")
+    yield Feature(
+        "activity_recency_days",
+        Least(tuple(Age(track) for track in own_doing)),
+        "days",
+        NONE_YET,
+        "days since anything that the customer did: a view, cart, order, return, contact, answer, review or login",
+        "recency",
+    )
     yield Feature(
         "tenure_days", Age(ORDER, first=True), "days", "no order yet", "days since the first order", "recency"
     )

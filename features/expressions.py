@@ -28,6 +28,7 @@ __all__ = [
     "GapMean",
     "LastGap",
     "LastValue",
+    "Least",
     "Moment",
     "Ratio",
     "Share",
@@ -226,6 +227,20 @@ class Difference:
     def evaluate(self, moment: Moment) -> Floats:
         """See the class."""
         return moment.value(self.left) - moment.value(self.right)
+
+
+@dataclass(frozen=True)
+class Least:
+    """The smallest of several expressions; missing only where all are."""
+
+    parts: tuple[Expression, ...]
+
+    def evaluate(self, moment: Moment) -> Floats:
+        """See the class."""
+        least = moment.value(self.parts[0])
+        for part in self.parts[1:]:
+            least = np.fmin(least, moment.value(part))
+        return least
 
 
 @dataclass(frozen=True)

@@ -119,6 +119,17 @@ def test_gap_that_ended_in_the_window_counts_though_it_began_before():
     assert values["order_gap_mean_days_365d"] == 61
 
 
+def test_activity_is_what_the_customer_did_last_not_what_the_shop_sent():
+    values = feature_values(
+        event("a", "purchase", "2026-05-01"),
+        event("a", "login", "2026-06-21"),
+        event("a", "offer", "2026-06-25"),
+        event("a", "impression", "2026-06-26"),
+        event("a", "delivery", "2026-06-27", value=0),
+    )
+    assert values["activity_recency_days"] == 10
+
+
 def test_trend_is_recent_against_earlier():
     # three orders in the last 90 days, one in the 90 before: (3 - 1) / (3 + 1)
     days = ("2026-02-01", "2026-05-01", "2026-05-10", "2026-06-01")

@@ -104,6 +104,38 @@ def train_recommender_command(context: typer.Context) -> None:
     _show_trained(session, trained)
 
 
+@train_app.command("all")
+def train_all_command(context: typer.Context) -> None:
+    """Train both models, promote them by the rule, make a release of the champions and build a feature snapshot.
+
+    Example: `holdfast import orders.csv --mapping orders && holdfast train all && holdfast serve`
+    """
+    from training.feature_jobs import build_features
+    from training.pipeline import run_pipeline
+    from training.tracking import code_version
+
+    session: CliContext = context.obj
+    with stages(session) as progress:
+        made = run_pipeline(
+            session.workspace,
+            session.settings(),
+            code_version=code_version(),
+            who=getpass.getuser(),
+            now_us=time.time_ns() // 1_000,
+            progress=progress,
+        )
+        build_features(session.workspace, as_of_us=None, progress=progress)
+    if session.json:
+        promoted = {name: decision.promote for name, decision in made.decisions.items()}
+        typer.echo(json.dumps({"release": made.released.name, "tag": made.released.tag, "promoted": promoted}))
+        return
+    for trained in (made.churn, made.recommender):
+        _show_trained(session, trained)
+        for reason in made.decisions[trained.version.name].reasons:
+            typer.echo(f"  {reason}")
+    typer.echo(f"release {made.released.name} is ready; next: holdfast serve")
+
+
 def backtest_command(
     context: typer.Context,
     model: _Model = Model.churn,

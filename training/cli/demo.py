@@ -1,0 +1,172 @@
+"""`holdfast demo`: the whole road on a simulated shop, then a running service to play with."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.panel import Panel
+from rich.syntax import Syntax
+
+from features.instants import DAY_US, format_instant
+from training.cli.context import CliContext
+
+if TYPE_CHECKING:
+    from features.workspace import Workspace
+    from training.demo import Call, Shop
+    from training.pipeline import Pipelined
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("demo")(demo)
+
+
+def demo(
+    context: typer.Context,
+    folder: Annotated[
+        Path, typer.Option(help="Folder of the demo; what an earlier demo left there is replaced.")
+    ] = Path("holdfast-demo"),
+    scale: Annotated[float, typer.Option(min=0.01, help="1 is 20,000 customers and more than a million events.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same shop.")] = 7,
+    port: Annotated[int, typer.Option(help="Port of the service; another is taken if it is in use.")] = 3000,
+    leave: Annotated[
+        bool, typer.Option("--exit", help="End when everything was shown, instead of serving on.")
+    ] = False,
+) -> None:
+    """Simulate a shop, train, release, serve, and call the service as a CRM and as a storefront would."""
+    from training.batch_scoring import score_job
+    from training.demo import free_port, prepare, serving, simulate_and_import, tour
+    from training.feature_jobs import build_features
+    from training.pipeline import run_pipeline
+    from training.tracking import code_version
+
+    session: CliContext = context.obj
+    console = Console()
+    steps = _Steps(console)
+    now_us = time.time_ns() // 1_000
+    settings = session.settings()
+    # the shop's last day is yesterday, so that a score as of now is one of today
+    until_today = dataclasses.replace(settings.simulation, scale=scale, end=format_instant(now_us - now_us % DAY_US))
+    settings = dataclasses.replace(settings, simulation=until_today)
+    workspace = prepare(folder)
+    shop = simulate_and_import(workspace, settings, seed, steps)
+    made = run_pipeline(
+        workspace,
+        settings,
+        code_version=code_version(),
+        who="demo",
+        now_us=now_us,
+        progress=steps,
+    )
+    score_job(workspace, workspace.root / "scores.csv", settings.churn, progress=steps)
+    build_features(workspace, as_of_us=None, progress=steps)
+    steps("starting the service")
+    page = free_port(5000)
+    with serving(workspace, made.released.name, free_port(port)) as base:
+        steps("asking it, as a CRM and as a storefront would")
+        _show_models(console, shop, made)
+        for answered in tour(base, _customer_at_risk(workspace), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())):
+            _show_call(console, answered)
+        with _mlflow_page(workspace, page):
+            _what_next(console, workspace, base, page)
+            console.print(f"everything above took {time.monotonic() - steps.started:.0f} s")
+            if leave:
+                return
+            console.print("serving on; Ctrl-C ends it")
+            with contextlib.suppress(KeyboardInterrupt):
+                while True:
+                    time.sleep(3600)
+
+
+class _Steps:
+    """Says each step with the seconds since the start."""
+
+    def __init__(self, console: Console) -> None:
+        self.started = time.monotonic()
+        self._console = console
+        self._last = ""
+
+    def __call__(self, step: str) -> None:
+        if step.startswith("scored "):  # one line a chunk is too many here
+            return
+        self._console.print(f"[dim]{time.monotonic() - self.started:6.1f} s[/]  {step}", highlight=False)
+
+
+def _customer_at_risk(workspace: Workspace) -> str:
+    """The customer_id with the highest churn probability of the score file among the eligible."""
+    with (workspace.root / "scores.csv").open(newline="", encoding="utf-8") as file:
+        eligible = [row for row in csv.DictReader(file) if row["eligible"] == "true"]
+    return max(eligible, key=lambda row: (float(row["churn_probability"]), row["customer_id"]))["customer_id"]
+
+
+def _show_models(console: Console, shop: Shop, made: Pipelined) -> None:
+    lines = [f"{shop.n_customers:,} customers, {shop.n_events:,} events; release {made.released.name}"]
+    for trained in (made.churn, made.recommender):
+        lines += ["", f"[bold]{trained.version.name} {trained.version.version}[/]"]
+        lines += [f"  {sentence}" for sentence in trained.sentences]
+        lines += [f"  promoted: {reason}" for reason in made.decisions[trained.version.name].reasons]
+    console.print(Panel("\n".join(lines), title="the models, judged on a later cut-off"))
+
+
+def _show_call(console: Console, answered: Call) -> None:
+    console.print(f"\n[bold]{answered.who}[/]: {answered.why}")
+    console.print(f"  {answered.method} {answered.path}  ->  {answered.status} in {answered.milliseconds:.0f} ms")
+    if answered.body is not None:
+        console.print(f"  body {json.dumps(answered.body)}", highlight=False)
+    console.print(Syntax(json.dumps(_shortened(answered.answer), indent=2), "json", background_color="default"))
+
+
+def _shortened(answer: object) -> object:
+    """The answer as it is, but of lists only the first three."""
+    if isinstance(answer, dict):
+        return {name: _shortened(value) for name, value in answer.items()}
+    if isinstance(answer, list):
+        return [_shortened(value) for value in answer[:3]] + ([f"... {len(answer) - 3} more"] if answer[3:] else [])
+    return answer
+
+
+@contextlib.contextmanager
+def _mlflow_page(workspace: Workspace, port: int) -> Iterator[None]:
+    """MLflow's page in a process of its own while the body runs."""
+    from training.tracking import page_command, page_environment
+
+    with (workspace.root / "mlflow-page.log").open("wb") as log:
+        page = subprocess.Popen(  # noqa: S603 - our own command
+            page_command(workspace, port), env=page_environment(os.environ), stdout=log, stderr=subprocess.STDOUT
+        )
+        try:
+            yield
+        finally:
+            page.terminate()
+            page.wait(timeout=20)
+
+
+def _what_next(console: Console, workspace: Workspace, base: str, page: int) -> None:
+    holdfast = f"holdfast -w {workspace.root}"
+    console.print(
+        Panel(
+            f"API page        {base}/docs\n"
+            f"metrics         {base}/metrics\n"
+            f"MLflow's page   http://127.0.0.1:{page}  (runs, figures, pictures, model cards; up in some seconds)\n"
+            f"all scores      {workspace.root / 'scores.csv'}\n\n"
+            "what to type next, in another terminal:\n"
+            f"  {holdfast} rollout status\n"
+            f"  {holdfast} compare churn champion 1\n"
+            f"  {holdfast} seal                    what the service accepted goes into the log\n"
+            "  holdfast import orders.csv --mapping orders --dry-run      your own orders",
+            title="where to look, what to do",
+        )
+    )

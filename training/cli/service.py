@@ -1,0 +1,216 @@
+"""Commands about the running service: `serve`, `seal`, `rollout`."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import secrets
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from features.errors import ArtefactError
+from features.instants import format_instant
+from features.workspace import Workspace
+from training.cli.context import CliContext
+
+if TYPE_CHECKING:
+    from serving.rollout import Change, RolloutState
+    from serving.store import Store
+
+__all__ = ["newest_release", "register"]
+
+rollout_app = typer.Typer(no_args_is_help=True, help="Which release serves whom: start, share, finish, rollback.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command("serve")(serve_command)
+    app.command("seal")(seal_command)
+    app.add_typer(rollout_app, name="rollout")
+
+
+def newest_release(workspace: Workspace) -> str:
+    """The name of the release made last.
+
+    Raises:
+        ArtefactError: there is none.
+    """
+    manifests = list(workspace.releases.glob("*/manifest.json"))
+    if not manifests:
+        raise ArtefactError("there is no release to serve; make one with `holdfast release`")
+    return max(manifests, key=lambda path: (json.loads(path.read_text())["created_at"], path.parent.name)).parent.name
+
+
+def serve_command(
+    context: typer.Context,
+    port: Annotated[int, typer.Option(help="Port on the loopback interface, or on --host.")] = 3000,
+    host: Annotated[str, typer.Option(help="Interface; other than loopback is open to others.")] = "127.0.0.1",
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+) -> None:
+    """Serve the champion release over HTTP until Ctrl-C; on the first start, the newest release becomes champion.
+
+    Example: `holdfast serve --port 3000`, then open http://127.0.0.1:3000/docs
+    """
+    from serving.settings import ServiceSettings
+    from serving.settings import serve_command as command_of
+
+    session: CliContext = context.obj
+    settings = ServiceSettings(
+        workspace=session.workspace.root,
+        release=newest_release(session.workspace),
+        host=host,
+        port=port,
+        workers=workers,
+    )
+    command = command_of(settings)
+    typer.echo(f"serving {settings.release} on http://{host}:{port} (API page: /docs, state: /readyz); Ctrl-C stops it")
+    os.execve(command.argv[0], list(command.argv), os.environ | command.env)  # noqa: S606 - our own command, no shell
+
+
+def seal_command(context: typer.Context) -> None:
+    """Move the events that the service accepted into the event log, so that the next training sees them."""
+    from features.event_log import EventLog
+    from serving.sealing import seal
+
+    session: CliContext = context.obj
+    store = _open(session.workspace)
+    try:
+        sealed = seal(store, EventLog.open(session.workspace.event_log))
+    finally:
+        store.close()
+    if session.json:
+        typer.echo(json.dumps({"sealed": sealed.n_sealed, "known": sealed.n_known, "log_version": sealed.version}))
+    else:
+        typer.echo(f"{sealed.n_sealed:,} events sealed, {sealed.n_known:,} known already; log version {sealed.version}")
+
+
+@rollout_app.command("start")
+def start(
+    context: typer.Context,
+    release: Annotated[str, typer.Argument(help="The challenger, such as r-0123456789ab.")],
+    share: Annotated[float, typer.Option(min=0, max=1, help="Part of the customers who get it.")] = 0.05,
+    why: Annotated[str, typer.Option(help="Kept in the promotion log.")] = "",
+) -> None:
+    """Give a share of customers a second release; each customer stays on one side.
+
+    Example: `holdfast rollout start r-0123456789ab --share 0.1 --why "new season"`
+    """
+    from serving.rollout import start_rollout
+
+    session: CliContext = context.obj
+    _refuse_unknown(session.workspace, release)
+    _changed(session, lambda store: start_rollout(store, release, share, secrets.token_hex(8), _change(why)))
+
+
+@rollout_app.command("share")
+def share_command(
+    context: typer.Context,
+    share: Annotated[float, typer.Argument(min=0, max=1, help="The new share of customers.")],
+    why: Annotated[str, typer.Option(help="Kept in the promotion log.")] = "",
+) -> None:
+    """Widen (or narrow) the share of the challenger; widening moves nobody out."""
+    from serving.rollout import set_share
+
+    _changed(context.obj, lambda store: set_share(store, share, _change(why)))
+
+
+@rollout_app.command("finish")
+def finish(context: typer.Context, why: Annotated[str, typer.Option(help="Kept in the promotion log.")] = "") -> None:
+    """Make the challenger the champion for everybody."""
+    from serving.rollout import finish_rollout
+
+    _changed(context.obj, lambda store: finish_rollout(store, _change(why)))
+
+
+@rollout_app.command("rollback")
+def rollback_command(
+    context: typer.Context, why: Annotated[str, typer.Option(help="Kept in the promotion log.")] = ""
+) -> None:
+    """Take the challenger away at once; without a rollout, go back to the champion before."""
+    from serving.rollout import rollback
+
+    _changed(context.obj, lambda store: rollback(store, _change(why)))
+
+
+@rollout_app.command("status")
+def status(context: typer.Context) -> None:
+    """What is served, and to whom."""
+    from serving.rollout import read_rollout
+
+    session: CliContext = context.obj
+    store = _open(session.workspace)
+    try:
+        _show(session, read_rollout(store))
+    finally:
+        store.close()
+
+
+@rollout_app.command("history")
+def history(context: typer.Context, limit: Annotated[int, typer.Option(min=1)] = 20) -> None:
+    """Every change: who, when, from, to, why."""
+    from serving.rollout import read_history
+
+    session: CliContext = context.obj
+    store = _open(session.workspace)
+    try:
+        rows = read_history(store, limit)
+    finally:
+        store.close()
+    if session.json:
+        typer.echo(json.dumps(rows))
+        return
+    table = Table("when", "who", "action", "champion", "challenger", "share", "why")
+    for row in rows:
+        after: dict[str, Any] = row["after"]
+        challenger = str(after.get("challenger", ""))
+        share = f"{after['share']:.0%}" if challenger else ""
+        table.add_row(
+            format_instant(row["at_us"]), row["who"], row["action"], after["champion"], challenger, share, row["why"]
+        )
+    Console().print(table)
+
+
+def _open(workspace: Workspace) -> Store:
+    from serving.store import Store
+
+    if not workspace.store.exists():
+        raise ArtefactError("the service has no store yet; start it once with `holdfast serve`")
+    return Store.open(workspace.store)
+
+
+def _refuse_unknown(workspace: Workspace, release: str) -> None:
+    if not (workspace.releases / release / "manifest.json").exists():
+        known = ", ".join(sorted(path.parent.name for path in workspace.releases.glob("*/manifest.json"))) or "none"
+        raise ArtefactError(f"there is no such release in this workspace; known: {known}")
+
+
+def _change(why: str) -> Change:
+    from serving.rollout import Change
+
+    return Change(getpass.getuser(), time.time_ns() // 1_000, why)
+
+
+def _changed(session: CliContext, change: Any) -> None:
+    store = _open(session.workspace)
+    try:
+        _show(session, change(store))
+    finally:
+        store.close()
+
+
+def _show(session: CliContext, state: RolloutState | None) -> None:
+    if session.json:
+        typer.echo(json.dumps(state.to_dict() if state else None))
+    elif state is None:
+        typer.echo("nothing is served yet; `holdfast serve` makes the newest release the champion")
+    else:
+        typer.echo(f"champion {state.champion} (revision {state.revision})")
+        if state.challenger:
+            typer.echo(f"challenger {state.challenger}, {state.share:.0%} of customers")
+        if state.previous:
+            typer.echo(f"previous {state.previous}; `holdfast rollout rollback` goes back to it")
