@@ -105,7 +105,7 @@ def score_job(
     progress("reading the event log")
     data = read_log(workspace)
     instant = data.known_us if as_of_us is None else as_of_us
-    view = data.view.known_at(instant) if instant < data.known_us else data.view
+    view = _known(data.view, instant)
     if view.n_customers == 0:
         raise NotEnoughDataError(f"0 customers have an event before {format_instant(instant)}; choose a later instant")
     names = _customer_ids(workspace, view)
@@ -126,6 +126,13 @@ def score_job(
         with suppress(FileNotFoundError):
             staged.unlink()
     return Scored(out, release.name, format_instant(instant), view.n_customers - n_nameless, n_nameless, counted)
+
+
+def _known(view: CustomerView, as_of_us: int) -> CustomerView:
+    """The customers with at least one event known at `as_of`, and these events."""
+    known = view.known_at(as_of_us)
+    n_events = np.diff(known.offsets).reshape(-1, max(known.n_customers, 1)).sum(axis=0)
+    return known.select(np.flatnonzero(n_events).astype(np.int64))
 
 
 def _writer(path: Path, suffix: str) -> pa_csv.CSVWriter | pq.ParquetWriter:

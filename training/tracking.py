@@ -26,8 +26,9 @@ from typing import Any
 from features.errors import ArtefactError, ConfigurationError, UnavailableError
 from features.workspace import Workspace
 
-# MLflow reads this once, while it is imported; an entry point may have set it already.
+# MLflow reads these once, while it is imported; an entry point may have set them already.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag

@@ -1,0 +1,129 @@
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+import pytest
+
+from features.churn_features import CHURN_FEATURES
+from features.compute import compute
+from features.errors import ArtefactError, ConfigurationError, NotEnoughDataError
+from features.event_log import EventLog
+from features.instants import DAY_US, parse_instant
+from features.tables import IDENTITIES, read_table
+from features.workspace import Workspace
+from serving.release import load_release
+from serving.scoring import score_churn
+from tests.tiny_shop import TinyShop
+from training.batch_scoring import SCORES, Scored, newest_release, score_job
+from training.churn_settings import ChurnSettings
+from training.jobs import read_log
+
+
+@pytest.fixture
+def scored_shop(shop: Workspace) -> Workspace:
+    TinyShop(shop, None).release("r-one")
+    return shop
+
+
+def score(shop: Workspace, out: Path, **changes: object) -> Scored:
+    return score_job(shop, out, ChurnSettings(), **changes)
+
+
+def test_every_customer_with_an_event_gets_a_row_in_the_shops_own_id(scored_shop: Workspace, tmp_path: Path) -> None:
+    done = score(scored_shop, tmp_path / "scores.parquet")
+    rows = pq.read_table(tmp_path / "scores.parquet")
+    data = read_log(scored_shop)
+    assert rows.schema == SCORES
+    assert (done.n_scored, done.n_nameless) == (rows.num_rows, 0)
+    assert rows.num_rows == data.view.n_customers
+    ids = set(read_table(scored_shop.identities, IDENTITIES)["customer_id"].to_pylist())
+    assert set(rows["customer_id"].to_pylist()) <= ids
+    assert pc.count_distinct(rows["customer_id"]).as_py() == rows.num_rows
+    assert not any(":" in name for name in rows["customer_id"].to_pylist())
+    assert sum(done.bands.values()) == rows.num_rows
+
+
+def test_scores_are_those_of_the_services_scorer_bit_for_bit_however_they_are_chunked(
+    scored_shop: Workspace, tmp_path: Path
+) -> None:
+    score(scored_shop, tmp_path / "whole.parquet")
+    score(scored_shop, tmp_path / "chunked.parquet", chunk=37)
+    whole, chunked = pq.read_table(tmp_path / "whole.parquet"), pq.read_table(tmp_path / "chunked.parquet")
+    assert whole.equals(chunked)
+    data = read_log(scored_shop)
+    release = load_release(scored_shop.releases / "r-one", CHURN_FEATURES)
+    expected = score_churn(release.churn, release.bands, compute(data.view, CHURN_FEATURES, data.known_us))
+    np.testing.assert_array_equal(whole["churn_probability"].to_numpy(), expected.churn_probability)
+    assert whole["band"].to_pylist() == expected.band.tolist()
+    assert set(whole["release"].to_pylist()) == {"r-one"}
+    assert set(whole["model_version"].to_pylist()) == {"3"}
+
+
+def test_csv_holds_the_same_as_parquet(scored_shop: Workspace, tmp_path: Path) -> None:
+    score(scored_shop, tmp_path / "scores.parquet")
+    score(scored_shop, tmp_path / "scores.csv")
+    options = pa_csv.ConvertOptions(column_types=SCORES, strings_can_be_null=False)
+    assert (
+        pa_csv.read_csv(tmp_path / "scores.csv", convert_options=options)
+        .cast(SCORES)
+        .equals(pq.read_table(tmp_path / "scores.parquet"))
+    )
+
+
+def test_a_past_instant_sees_only_what_was_known_then(scored_shop: Workspace, tmp_path: Path) -> None:
+    events = EventLog.open(scored_shop.event_log).read(columns=["customer_key", "recorded_at"])
+    instant = read_log(scored_shop).first_us + 10 * DAY_US
+    known = pc.less(events["recorded_at"].cast("int64"), instant)
+    expected = pc.count_distinct(events.filter(known)["customer_key"]).as_py()
+    done = score(scored_shop, tmp_path / "past.parquet", as_of_us=instant)
+    assert parse_instant(done.as_of) == instant
+    assert 0 < done.n_scored == expected < read_log(scored_shop).view.n_customers
+
+
+def test_customers_without_a_known_id_are_counted_and_left_out(scored_shop: Workspace, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.rmtree(scored_shop.identities)
+    done = score(scored_shop, tmp_path / "scores.csv")
+    assert done.n_scored == 0
+    assert done.n_nameless == read_log(scored_shop).view.n_customers
+
+
+def test_before_the_first_event_there_is_nobody_to_score(scored_shop: Workspace, tmp_path: Path) -> None:
+    with pytest.raises(NotEnoughDataError, match="0 customers have an event before"):
+        score(scored_shop, tmp_path / "scores.csv", as_of_us=read_log(scored_shop).first_us)
+    assert list(tmp_path.glob("*scores*")) == []
+
+
+def test_an_altered_release_scores_nobody_and_leaves_the_old_file(scored_shop: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "scores.csv").write_text("yesterday's")
+    booster = scored_shop.releases / "r-one" / "churn" / "booster.txt"
+    booster.write_bytes(booster.read_bytes()[:-10])
+    with pytest.raises(ArtefactError, match=r"booster\.txt"):
+        score(scored_shop, tmp_path / "scores.csv")
+    assert (tmp_path / "scores.csv").read_text() == "yesterday's"
+
+
+def test_an_interrupted_run_leaves_the_old_file(scored_shop: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "scores.csv").write_text("yesterday's")
+
+    def interrupt(stage: str) -> None:
+        if stage.startswith("scored"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        score(scored_shop, tmp_path / "scores.csv", chunk=50, progress=interrupt)
+    assert (tmp_path / "scores.csv").read_text() == "yesterday's"
+    assert [path.name for path in tmp_path.glob("*scores*")] == ["scores.csv"]
+
+
+def test_another_ending_is_refused(scored_shop: Workspace, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"\.csv, \.parquet"):
+        score(scored_shop, tmp_path / "scores.xlsx")
+
+
+def test_without_a_release_the_message_says_how_to_make_one(workspace: Workspace) -> None:
+    with pytest.raises(ArtefactError, match="holdfast release"):
+        newest_release(workspace)

@@ -1,0 +1,105 @@
+from dataclasses import replace
+
+import pytest
+
+from features.errors import ArtefactError, ConfigurationError
+from features.instants import parse_instant
+from features.workspace import Workspace
+from training.churn_settings import TreeSettings
+from training.comparing import compare_versions, decide_promotion
+from training.jobs import train_churn_job, train_recommender_job
+from training.promotion import PromotionDecision
+from training.registry import CHURN, RECOMMENDER, Registry
+from training.settings import Settings
+from training.tracking import open_tracking
+
+AT = parse_instant("2026-01-02T03:04:05Z")
+PROMOTE = PromotionDecision(True, ("there is no champion yet",), {})
+
+
+@pytest.fixture
+def registry(shop: Workspace) -> Registry:
+    return Registry(open_tracking(shop))
+
+
+def test_two_churn_versions_are_judged_on_the_same_rows(
+    shop: Workspace, registry: Registry, quick_settings: Settings
+) -> None:
+    good = train_churn_job(shop, quick_settings, code_version="abc")
+    stunted = replace(quick_settings.churn, trees=TreeSettings(max_rounds=1, min_rows_in_leaf=150, leaves=2))
+    poor = train_churn_job(shop, replace(quick_settings, churn=stunted), code_version="abc")
+    found = compare_versions(shop, registry, poor.version, good.version, quick_settings)
+    assert found.challenger.slice_name == found.champion.slice_name
+    # judged again from the files, the figures are those that training recorded
+    assert found.challenger.metrics["auc"] == pytest.approx(poor.metrics["auc"], abs=1e-12)
+    assert found.champion.metrics["auc"] == pytest.approx(good.metrics["auc"], abs=1e-12)
+    low, high = found.difference
+    assert low <= poor.metrics["auc"] - good.metrics["auc"] <= high
+
+    registry.promote(good.version, PROMOTE, who="ada", at_us=AT)
+    decision = decide_promotion(shop, registry, registry.version(CHURN, poor.version.version), quick_settings)
+    assert poor.metrics["auc"] < good.metrics["auc"]
+    assert not decision.promote
+    assert decision.figures["gain"] == pytest.approx(poor.metrics["auc"] - good.metrics["auc"])
+
+
+def test_a_model_compared_with_itself_differs_by_nothing_and_is_not_worse(
+    shop: Workspace, registry: Registry, quick_settings: Settings
+) -> None:
+    first = train_churn_job(shop, quick_settings, code_version="abc")
+    second = train_churn_job(shop, quick_settings, code_version="abc")
+    assert compare_versions(shop, registry, second.version, first.version, quick_settings).difference == (0.0, 0.0)
+
+
+def test_versions_that_answer_different_questions_are_not_compared(
+    shop: Workspace, registry: Registry, quick_settings: Settings
+) -> None:
+    sixty = train_churn_job(shop, quick_settings, code_version="abc")
+    shorter = replace(quick_settings, churn=replace(quick_settings.churn, label_window_days=30))
+    thirty = train_churn_job(shop, shorter, code_version="abc")
+    with pytest.raises(ArtefactError, match="different questions"):
+        compare_versions(shop, registry, thirty.version, sixty.version, shorter)
+
+
+def test_a_champion_that_learnt_from_the_test_slice_is_not_judged_on_it(
+    shop: Workspace, registry: Registry, quick_settings: Settings
+) -> None:
+    first = train_churn_job(shop, quick_settings, code_version="abc")
+    told = replace(first.version, tags={**first.version.tags, "learnt_until": "2026-01-01T00:00:00Z"})
+    with pytest.raises(ArtefactError, match="cannot be judged fairly"):
+        compare_versions(shop, registry, first.version, told, quick_settings)
+
+
+def test_recommenders_of_one_slice_are_compared_by_the_figures_of_their_twins(
+    shop: Workspace, registry: Registry, quick_settings: Settings
+) -> None:
+    first = train_recommender_job(shop, quick_settings, code_version="abc")
+    registry.promote(first.version, PROMOTE, who="ada", at_us=AT)
+    second = train_recommender_job(shop, quick_settings, code_version="abc")
+    champion = registry.version(RECOMMENDER, 1)
+    found = compare_versions(shop, registry, second.version, champion, quick_settings)
+    assert found.challenger.metrics["ndcg_at_10"] == found.champion.metrics["ndcg_at_10"]
+    decision = decide_promotion(shop, registry, second.version, quick_settings)
+    assert not decision.promote
+    with pytest.raises(ConfigurationError, match="champion already"):
+        decide_promotion(shop, registry, champion, quick_settings)
+
+
+def test_an_older_recommender_is_judged_itself_if_it_was_fitted_before_the_slice(
+    shop: Workspace, registry: Registry, quick_settings: Settings
+) -> None:
+    trained = train_recommender_job(shop, quick_settings, code_version="abc")
+    before = {"learnt_until": trained.version.tags["test_as_of"], "test_as_of": "2025-01-01T00:00:00Z"}
+    older = replace(trained.version, tags={**trained.version.tags, **before})
+    found = compare_versions(shop, registry, trained.version, older, quick_settings)
+    # this one was in truth fitted on all, so it is told the answers and must look better than its honest twin
+    assert found.champion.metrics["ndcg_at_10"] > found.challenger.metrics["ndcg_at_10"]
+
+
+def test_versions_of_different_models_are_refused(
+    shop: Workspace, registry: Registry, quick_settings: Settings
+) -> None:
+    trained = train_recommender_job(shop, quick_settings, code_version="abc")
+    other = replace(trained.version, name=CHURN)
+    with pytest.raises(ConfigurationError, match="different models"):
+        compare_versions(shop, registry, trained.version, other, quick_settings)

@@ -1,0 +1,44 @@
+import base64
+import re
+
+from training.model_card import ModelCard, Picture, Table, card_files
+
+PNG = b"\x89PNG\r\n\x1a\n made up"
+CARD = ModelCard(
+    title="Churn <model>",
+    purpose="Says who may leave.",
+    verdicts=("It beats the rule.",),
+    tables=(Table("Figures", ("name", "a|b"), (("auc", "0.75"), ("note", "x|y"))),),
+    pictures=(Picture("roc.png", 'Left & "right"', PNG),),
+    limits=("It is a guess for others.",),
+)
+
+
+def test_the_html_holds_its_pictures_and_loads_nothing_else() -> None:
+    page = card_files(CARD)["card.html"].decode()
+    (embedded,) = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
+    assert base64.b64decode(embedded) == PNG
+    assert "http" not in page
+    assert "<script" not in page
+
+
+def test_text_cannot_become_markup() -> None:
+    page = card_files(CARD)["card.html"].decode()
+    assert "<h1>Churn &lt;model&gt;</h1>" in page
+    assert 'alt="Left &amp; &quot;right&quot;"' in page
+
+
+def test_every_part_stands_in_both_forms() -> None:
+    files = card_files(CARD)
+    assert files["roc.png"] == PNG
+    for name in ("card.html", "card.md"):
+        text = files[name].decode()
+        for part in ("Says who may leave.", "It beats the rule.", "Figures", "0.75", "It is a guess for others."):
+            assert part in text
+
+
+def test_a_bar_in_a_cell_does_not_split_a_markdown_row() -> None:
+    rows = card_files(CARD)["card.md"].decode().splitlines()
+    assert "| name | a\\|b |" in rows
+    assert "| note | x\\|y |" in rows
+    assert '![Left & "right"](roc.png)' in rows
