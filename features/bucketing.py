@@ -67,7 +67,13 @@ def sorted_by_customer_and_time(rows: pa.Table) -> pa.Table:
     ranks[np.argsort(names, kind="stable")] = np.arange(len(names))
     by_customer = ranks[encoded.indices.to_numpy(zero_copy_only=False)]
     times = rows["occurred_at"].cast(pa.int64()).to_numpy()
-    return rows.take(pa.array(np.lexsort((times, by_customer))))
+    return pa.table(_taken(rows.combine_chunks(), np.lexsort((times, by_customer))), schema=rows.schema)
+
+
+def _taken(rows: pa.Table | pa.RecordBatch, order: npt.NDArray[np.int64]) -> list[pa.Array]:
+    """Columns in another order; a column of nulls only is the same in any order."""
+    indices = pa.array(order)
+    return [column if column.null_count == len(column) else column.take(indices) for column in rows.columns]
 
 
 class Stage:
@@ -79,7 +85,7 @@ class Stage:
         self._schema = schema
         self._n_buckets = n_buckets
         self._writers: dict[int, pa.RecordBatchFileWriter] = {}
-        self._options = pa.ipc.IpcWriteOptions(compression="lz4")
+        self._options = pa.ipc.IpcWriteOptions()
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Spread one batch; rows of a bucket keep their order."""
@@ -88,7 +94,7 @@ class Stage:
         self.n_rows += batch.num_rows
         buckets = bucket_of(batch.column("customer_key"), self._n_buckets)
         order = np.argsort(buckets.astype(np.int16), kind="stable")
-        spread = batch.take(pa.array(order)).cast(self._schema)
+        spread = pa.RecordBatch.from_arrays(_taken(batch, order), schema=self._schema)
         present, starts = np.unique(buckets[order], return_index=True)
         ends = np.append(starts[1:], len(order))
         for bucket, start, end in zip(present.tolist(), starts.tolist(), ends.tolist(), strict=True):
