@@ -101,7 +101,9 @@ def _check_tree(block: str, index: int, n_features: int) -> None:
 
 def _numbers(value: str, size: int, name: str, index: int) -> npt.NDArray[np.float64]:
     found = np.array([float(word) for word in value.split()], dtype=np.float64)
-    if found.shape != (size,) or not np.isfinite(found).all():
+    # a threshold is infinite where a split only parts missing from present
+    sound = ~np.isnan(found) if name == "threshold" else np.isfinite(found)
+    if found.shape != (size,) or not sound.all():
         raise ArtefactError(f"tree {index} needs {size} finite numbers {name}")
     return found
 

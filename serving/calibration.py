@@ -55,8 +55,13 @@ class BetaCalibrator:
         if self.a <= 0 or self.b <= 0:
             raise ArtefactError("the calibrator's slopes must be above 0; train the model again")
 
+    def log_odds(self, margins: Array) -> Array:
+        """Calibrated log-odds, float64, for margins (log-odds before calibration) of any shape."""
+        margins = np.asarray(margins, dtype=np.float64)
+        return self.b * softplus(margins) - self.a * softplus(-margins) + self.c
+
     def probabilities(self, margins: Array) -> Array:
-        """Probability of churning, float64 in [0, 1], for margins (log-odds before calibration) of any shape.
+        """Probability of churning, float64 in [0, 1], for margins of any shape.
 
         >>> same = BetaCalibrator(1.0, 1.0, 0.0)
         >>> round(float(same.probabilities(np.array([math.log(3)]))[0]), 12)
@@ -65,8 +70,7 @@ class BetaCalibrator:
         >>> round(float(halved.probabilities(np.array([math.log(9)]))[0]), 12)
         0.75
         """
-        margins = np.asarray(margins, dtype=np.float64)
-        return sigmoid(self.b * softplus(margins) - self.a * softplus(-margins) + self.c)
+        return sigmoid(self.log_odds(margins))
 
     def to_manifest(self) -> dict[str, object]:
         """The calibrator as JSON values."""

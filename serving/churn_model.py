@@ -13,7 +13,8 @@ import numpy.typing as npt
 from features.errors import ArtefactError, DataError
 from serving import strict_json
 from serving.booster_text import check_booster_text
-from serving.calibration import BetaCalibrator
+from serving.calibration import BetaCalibrator, sigmoid
+from serving.season import SeasonShift
 
 __all__ = ["ChurnModel"]
 
@@ -34,6 +35,7 @@ class ChurnModel:
     reference: ascending probabilities of the calibration slice, float64 (q,), evenly spaced ranks 0 to 1.
     medians: what is usual, the training median of each feature, float64 (f,); NaN where no customer had a value.
     booster_text: LightGBM's text model.
+    season: how the base rate moves with the year; None where the log was too short to tell.
     """
 
     feature_names: tuple[str, ...]
@@ -45,6 +47,7 @@ class ChurnModel:
     reference: Array
     medians: Array
     booster_text: str
+    season: SeasonShift | None = None
     n_trees: int = field(init=False)
     _booster: lgb.Booster = field(init=False, repr=False)
     _rank_at: tuple[Array, Array] = field(init=False, repr=False)
@@ -52,7 +55,7 @@ class ChurnModel:
     def __post_init__(self) -> None:
         _check_arrays(self)
         object.__setattr__(self, "n_trees", check_booster_text(self.booster_text, self.feature_names))
-        booster = lgb.Booster(model_str=self.booster_text, params={"verbosity": -1})
+        booster = lgb.Booster(model_str=self.booster_text)
         object.__setattr__(self, "_booster", booster)
         object.__setattr__(self, "_rank_at", _mean_ranks(self.reference))
         self.reference.setflags(write=False)
@@ -67,17 +70,22 @@ class ChurnModel:
         ).reshape(rows.shape[0])
         return found
 
-    def probabilities(self, values: Array) -> Array:
+    def probabilities(self, values: Array, as_of_us: int | None = None) -> Array:
         """Calibrated probability of churning, float64 (n,) in [0, 1], for values float64 (n, f); NaN is missing.
+
+        `as_of_us` is when the values were computed and brings the season in; without it, the season is that of the
+        calibration slice.
 
         Raises:
             DataError: the values are of another shape, or infinite.
         """
-        return self.calibrator.probabilities(self.margins(values))
+        log_odds = self.calibrator.log_odds(self.margins(values))
+        shift = 0.0 if self.season is None or as_of_us is None else self.season.at(as_of_us)
+        return sigmoid(log_odds + shift)
 
-    def probability(self, row: Array) -> float:
+    def probability(self, row: Array, as_of_us: int | None = None) -> float:
         """The same for one customer's values, float64 (f,): bit for bit what `probabilities` gives."""
-        return float(self.probabilities(np.asarray(row, dtype=np.float64).reshape(1, -1))[0])
+        return float(self.probabilities(np.asarray(row, dtype=np.float64).reshape(1, -1), as_of_us)[0])
 
     def contributions(self, values: Array) -> Array:
         """What each feature adds to the margin, float64 (n, f + 1); the last column is the average margin.
@@ -109,6 +117,7 @@ class ChurnModel:
             "gap_days": self.gap_days,
             "base_rate": self.base_rate,
             "calibrator": self.calibrator.to_manifest(),
+            "season": None if self.season is None else self.season.to_manifest(),
             "reference": self.reference.tolist(),
             "medians": [None if math.isnan(median) else median for median in self.medians.tolist()],
         }
@@ -139,6 +148,7 @@ class ChurnModel:
             gap_days=strict_json.whole(content, "gap_days", _WHAT, 0, 36_500),
             base_rate=strict_json.number(content, "base_rate", _WHAT, 0.0, 1.0),
             calibrator=BetaCalibrator.from_manifest(content.get("calibrator")),
+            season=SeasonShift.from_manifest(content.get("season")),
             reference=strict_json.numbers(content, "reference", _WHAT),
             medians=strict_json.nullable_numbers(content, "medians", _WHAT),
             booster_text=booster_text,

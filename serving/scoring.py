@@ -31,7 +31,8 @@ class ChurnScores:
 
     customer_keys: object (n,). as_of_us: exclusive end of the history that was read.
     churn_probability: float64 (n,) in [0, 1], of no order in `[as_of + gap, as_of + gap + horizon)`.
-    percentile: float64 (n,) in [0, 100], percent of the customers of the calibration slice with a lower probability.
+    percentile: float64 (n,) in [0, 100], percent of the customers of the calibration slice with a lower probability,
+    the season left out, so that a quiet season does not move everybody's rank.
     churn_score: int64 (n,), 0 to 100, the percentile rounded: 90 is riskier than 90% of customers. It compares
     customers; it is no probability.
     band: object (n,) of `low`, `medium`, `high`, by the probability and the release's cut-offs.
@@ -68,8 +69,9 @@ def score_churn(model: ChurnModel, bands: Bands, table: FeatureTable) -> ChurnSc
             f"features of fingerprint {table.fingerprint[:12]} cannot be scored by a model of fingerprint "
             f"{model.fingerprint[:12]}; compute them again, or load the release that fits"
         )
-    probabilities = model.probabilities(table.values)
-    percentile = model.percentile(probabilities)
+    probabilities = model.probabilities(table.values, table.as_of_us)
+    unseasoned = probabilities if model.season is None else model.probabilities(table.values)
+    percentile = model.percentile(unseasoned)
     return ChurnScores(
         customer_keys=table.customer_keys,
         as_of_us=table.as_of_us,

@@ -9,9 +9,12 @@ import numpy.typing as npt
 from features.errors import ConfigurationError, DataError, NotEnoughDataError
 from features.instants import DAY_US
 from serving.bands import Bands
+from serving.calibration import BetaCalibrator
 from serving.churn_model import ChurnModel
+from serving.season import SeasonShift
 from training.calibration import fit_calibrator
 from training.churn_settings import ChurnSettings
+from training.season import fit_season
 from training.training_set import TrainingSet
 
 __all__ = ["choose_bands", "fit_churn"]
@@ -43,6 +46,7 @@ def fit_churn(training_set: TrainingSet, calibration_set: TrainingSet, settings:
         booster.predict(calibration_set.values, raw_score=True, num_iteration=booster.best_iteration), dtype=np.float64
     )
     calibrator = fit_calibrator(margins, calibration_set.labels, calibration_set.weights)
+    season = _fit_season(training_set, calibration_set, booster, calibrator)
     reference = np.quantile(calibrator.probabilities(margins), np.linspace(0.0, 1.0, _REFERENCE_POINTS))
     return ChurnModel(
         feature_names=training_set.feature_names,
@@ -54,6 +58,7 @@ def fit_churn(training_set: TrainingSet, calibration_set: TrainingSet, settings:
         reference=np.maximum.accumulate(reference),
         medians=_medians(training_set.values),
         booster_text=booster_text,
+        season=season,
     )
 
 
@@ -72,6 +77,20 @@ def choose_bands(probabilities: Array, *, high_share: float = 0.1, medium_share:
         raise ConfigurationError(f"band shares {high_share} and {medium_share} must be above 0 and together below 1")
     high, medium = np.quantile(probabilities, [1 - high_share, 1 - high_share - medium_share], method="higher")
     return Bands(medium=float(medium), high=float(high))
+
+
+def _fit_season(
+    training_set: TrainingSet, calibration_set: TrainingSet, booster: lgb.Booster, calibrator: BetaCalibrator
+) -> SeasonShift | None:
+    """Only where training ends before the calibration slice or holds it: all label windows have been observed."""
+    values = np.concatenate([training_set.values, calibration_set.values])
+    margins = booster.predict(values, raw_score=True, num_iteration=booster.best_iteration)
+    return fit_season(
+        calibrator.log_odds(np.asarray(margins, dtype=np.float64)),
+        np.concatenate([training_set.labels, calibration_set.labels]),
+        np.concatenate([training_set.as_of_us, calibration_set.as_of_us]),
+        anchor_us=calibration_set.cutoffs[-1],
+    )
 
 
 def _fit_booster(training_set: TrainingSet, settings: ChurnSettings) -> lgb.Booster:

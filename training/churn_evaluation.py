@@ -26,6 +26,7 @@ from training.churn import choose_bands, fit_churn
 from training.churn_baselines import Baseline, fit_baselines
 from training.churn_metrics import (
     Interval,
+    Ranking,
     auc,
     average_precision,
     bootstrap_over_customers,
@@ -240,12 +241,13 @@ def _intervals(
     test_set: TrainingSet, probabilities: Mapping[str, Array], settings: ChurnSettings
 ) -> dict[str, Interval]:
     labels = test_set.labels
+    rankings = {name: Ranking.of(labels, said) for name, said in probabilities.items()}
 
     def figures(weights: Array) -> dict[str, float]:
         found: dict[str, float] = {}
         for name, said in probabilities.items():
-            found[f"{name}.auc"] = auc(labels, said, weights)
-            found[f"{name}.average_precision"] = average_precision(labels, said, weights)
+            found[f"{name}.auc"] = rankings[name].auc(weights)
+            found[f"{name}.average_precision"] = rankings[name].average_precision(weights)
             found[f"{name}.brier"] = brier(labels, said, weights)
             found[f"{name}.difference"] = found[f"{OURS}.auc"] - found[f"{name}.auc"]
         return found

@@ -13,6 +13,7 @@ from features.errors import NotEnoughDataError
 __all__ = [
     "CalibrationBin",
     "Interval",
+    "Ranking",
     "auc",
     "average_precision",
     "bootstrap_over_customers",
@@ -43,6 +44,50 @@ class CalibrationBin:
     churned_share: float
 
 
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """Rows sorted into distinct scores once, for figures under many weights, as a bootstrap wants them.
+
+    labels: bool (n,). place: int64 (n,), the rank of each row's score among the distinct ones, ascending from 0.
+    """
+
+    labels: Labels
+    place: npt.NDArray[np.int64]
+    n_distinct: int
+
+    @classmethod
+    def of(cls, labels: Labels, scores: Array) -> Ranking:
+        """Sort rows by score."""
+        distinct, place = np.unique(scores, return_inverse=True)
+        return cls(labels, place.astype(np.int64), int(distinct.size))
+
+    def auc(self, weights: Array | None = None) -> float:
+        """As the function `auc`."""
+        churned, stayed = self._weighed(weights)
+        below = np.cumsum(stayed) - stayed
+        return float(np.sum(churned * (below + 0.5 * stayed)) / (churned.sum() * stayed.sum()))
+
+    def average_precision(self, weights: Array | None = None) -> float:
+        """As the function `average_precision`."""
+        churned, stayed = self._weighed(weights)
+        hits = np.cumsum(churned[::-1])
+        shown = np.cumsum((churned + stayed)[::-1])
+        precision = np.divide(hits, shown, out=np.zeros_like(hits), where=shown > 0)
+        return float(np.sum(precision * churned[::-1]) / churned.sum())
+
+    def _weighed(self, weights: Array | None) -> tuple[Array, Array]:
+        """Weight of churned and of stayed at each distinct score."""
+        weight = np.ones(self.labels.shape[0]) if weights is None else weights
+        churned = np.bincount(self.place, weights=weight * self.labels, minlength=self.n_distinct).astype(np.float64)
+        stayed = np.bincount(self.place, weights=weight * ~self.labels, minlength=self.n_distinct).astype(np.float64)
+        if churned.sum() <= 0 or stayed.sum() <= 0:
+            raise NotEnoughDataError(
+                f"{int(self.labels.sum())} of {self.labels.shape[0]} rows churned; ranking needs some who did and some "
+                "who did not"
+            )
+        return churned, stayed
+
+
 def auc(labels: Labels, scores: Array, weights: Array | None = None) -> float:
     """Probability that a churned customer scores above one who stayed, ties counting half.
 
@@ -54,9 +99,7 @@ def auc(labels: Labels, scores: Array, weights: Array | None = None) -> float:
     >>> auc(np.array([True, True, False, False]), np.array([0.9, 0.4, 0.4, 0.1]))
     0.875
     """
-    churned, stayed, _ = _by_score(labels, scores, weights)
-    below = np.cumsum(stayed) - stayed
-    return float(np.sum(churned * (below + 0.5 * stayed)) / (churned.sum() * stayed.sum()))
+    return Ranking.of(labels, scores).auc(weights)
 
 
 def average_precision(labels: Labels, scores: Array, weights: Array | None = None) -> float:
@@ -68,11 +111,7 @@ def average_precision(labels: Labels, scores: Array, weights: Array | None = Non
     >>> round(average_precision(np.array([True, False, True]), np.array([0.9, 0.8, 0.7])), 6)
     0.833333
     """
-    churned, stayed, _ = _by_score(labels, scores, weights)
-    hits = np.cumsum(churned[::-1])
-    shown = np.cumsum((churned + stayed)[::-1])
-    precision = np.divide(hits, shown, out=np.zeros_like(hits), where=shown > 0)
-    return float(np.sum(precision * churned[::-1]) / churned.sum())
+    return Ranking.of(labels, scores).average_precision(weights)
 
 
 def brier(labels: Labels, probabilities: Array, weights: Array | None = None) -> float:
@@ -148,16 +187,3 @@ def bootstrap_over_customers(
         name: Interval(float(np.quantile(values, tail)), float(np.quantile(values, 1.0 - tail)))
         for name, values in drawn.items()
     }
-
-
-def _by_score(labels: Labels, scores: Array, weights: Array | None) -> tuple[Array, Array, Array]:
-    """Weight of churned and of stayed at each distinct score, ascending, and those scores."""
-    weight = np.ones(labels.shape[0]) if weights is None else weights
-    distinct, which = np.unique(scores, return_inverse=True)
-    churned = np.bincount(which, weights=weight * labels, minlength=distinct.size).astype(np.float64)
-    stayed = np.bincount(which, weights=weight * ~labels, minlength=distinct.size).astype(np.float64)
-    if churned.sum() <= 0 or stayed.sum() <= 0:
-        raise NotEnoughDataError(
-            f"{int(labels.sum())} of {labels.shape[0]} rows churned; ranking needs some who did and some who did not"
-        )
-    return churned, stayed, distinct

@@ -47,7 +47,7 @@ class ChurnSettings:
     eligible_days: int = 180
     min_history_days: int = 90
     step_days: int = 30
-    max_train_cutoffs: int = 6
+    max_train_cutoffs: int = 13
     min_train_cutoffs: int = 3
     embargo_days: int = 0
     min_rows: int = 200
