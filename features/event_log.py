@@ -8,6 +8,7 @@ event_id under another customer is another event if the two customers fall into 
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -92,6 +93,16 @@ class EventLog:
             raise ArtefactError(f"the Delta table at {path} is not an event log; choose another path")
         return cls(path, table, int(buckets))
 
+    @classmethod
+    def remove_if_empty(cls, path: Path) -> None:
+        """Take back a `create`: remove the log if nothing was ever appended and nobody is writing to it."""
+        try:
+            with exclusive(_lock_of(path), "the event log"):
+                if cls.open(path).version == 0:
+                    shutil.rmtree(path)
+        except (ArtefactError, UnavailableError):
+            return  # it is gone, or it is somebody's: leave it
+
     @property
     def version(self) -> int:
         """The Delta version; 0 is the empty log."""
@@ -116,7 +127,7 @@ class EventLog:
             DataError: a column is absent, unknown or of a wrong type, or a required value is null.
             UnavailableError: another writer holds the log, or was faster.
         """
-        with exclusive(self._path.with_name(self._path.name + ".lock"), "the event log"):
+        with exclusive(_lock_of(self._path), "the event log"):
             self._table = _opened(self._path, None)
             with tempfile.TemporaryDirectory(prefix=".staged-", dir=self._path.parent) as folder:
                 stage = Stage(Path(folder), EVENTS.arrow, self.n_buckets)
@@ -246,6 +257,10 @@ class _KnownIds:
 
 def _dataset(table: DeltaTable, path: Path) -> ds.Dataset:
     return table.to_pyarrow_dataset(filesystem=fs.SubTreeFileSystem(str(path), fs.LocalFileSystem()))
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
 
 
 def _ids_by_bucket(ids: Iterable[tuple[pa.Array, pa.Array]], n_buckets: int) -> Iterator[tuple[int, pa.ChunkedArray]]:

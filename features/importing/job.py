@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -100,7 +99,11 @@ class _Import:
         return self._report(EventLog.count_distinct(ids), None)
 
     def done(self) -> ImportReport:
-        """Do it, and say what was done; after an error everything is as it was."""
+        """Do it, and say what was done.
+
+        Should the very last step, the commit, fail, then no event was added and the quarantine is gone; the key,
+        items, customers and identities written just before stay, and the next try finds them there.
+        """
         path = self._workspace.event_log
         new_log = not path.exists()
         log = EventLog.create(path) if new_log else EventLog.open(path)
@@ -109,7 +112,7 @@ class _Import:
         except BaseException:
             self._quarantine.discard()
             if new_log:
-                shutil.rmtree(path, ignore_errors=True)
+                EventLog.remove_if_empty(path)
             raise
         return self._report(appended.n_appended, appended.version)
 

@@ -7,6 +7,7 @@ import pytest
 from features.bucketing import bucket_of
 from features.errors import ArtefactError, DataError, UnavailableError
 from features.event_log import EventLog
+from features.locking import exclusive
 from features.schema import EVENTS
 
 
@@ -169,3 +170,14 @@ def test_buckets_are_those_of_fnv_and_do_not_depend_on_slicing():
     keys = ["k1:0123456789abcdef", "x", "", "größe", "k1:0123456789abcdee"]
     assert bucket_of(pa.array(keys), 64).tolist() == [expected(key, 64) for key in keys]
     assert bucket_of(pa.array(keys).slice(1, 3), 64).tolist() == [expected(key, 64) for key in keys[1:4]]
+
+
+def test_a_log_is_taken_back_only_while_it_is_empty_and_nobody_writes(log):
+    with exclusive(log._path.with_name("events.lock"), "the event log"):
+        EventLog.remove_if_empty(log._path)
+    log.append(events(("e1", "c1", 5, 5)))
+    EventLog.remove_if_empty(log._path)
+    assert EventLog.open(log._path).n_events == 1
+    other = EventLog.create(log._path.with_name("other"))
+    EventLog.remove_if_empty(other._path)
+    assert not other._path.exists()
