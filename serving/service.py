@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -21,6 +23,7 @@ from serving.settings import ServiceSettings, service_settings
 __all__ = ["HoldfastService"]
 
 STORE_NAME = "holdfast"
+_PARENT_POLL_S = 0.5
 _TIMEOUT_S = 30.0  # above our own limit, so that BentoML's list-shaped 504 is never what a caller sees
 
 
@@ -57,7 +60,15 @@ def open_runtime(settings: ServiceSettings) -> Runtime:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+    threading.Thread(target=leave_with, args=(os.getppid(),), name="parent", daemon=True).start()
     return runtime
+
+
+def leave_with(parent: int) -> None:
+    """Stop this worker when the process that leads it is gone: a killed leader would leave it serving, unseen."""
+    while os.getppid() == parent:
+        time.sleep(_PARENT_POLL_S)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class OwnAnswers:

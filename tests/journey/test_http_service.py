@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 import socket
 import subprocess
 import time
@@ -42,7 +41,7 @@ sys.addaudithook(_watch)
 
 @dataclass
 class Service:
-    """A started service; `process` leads a group of its own."""
+    """A started service."""
 
     shop: TinyShop
     settings: ServiceSettings
@@ -64,7 +63,6 @@ class Service:
             cwd=ROOT,
             stdout=log,
             stderr=log,
-            start_new_session=True,
         )
         log.close()
         self.wait_until_ready()
@@ -79,11 +77,15 @@ class Service:
         raise AssertionError((self.watched.parent / "service.log").read_text()[-4_000:])
 
     def kill(self) -> None:
-        """SIGKILL to every process of it, as when the power goes for a process."""
+        """SIGKILL to every process of it; workers lead groups of their own and would go on answering alone."""
         if self.process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
+            leader = psutil.Process(self.process.pid)
+            everyone = [leader, *leader.children(recursive=True)]
+            for one in everyone:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.kill()
             self.process.wait(10)
+            psutil.wait_procs(everyone, 10)
             self.process = None
 
     def stop(self) -> float:
@@ -143,7 +145,7 @@ def test_no_name_is_looked_up_and_nothing_is_connected_to_beyond_this_machine(se
     service.get("/v1/customers/c3/churn")
     lines = [line.split(" ", 1) for line in service.watched.read_text().splitlines()]
     assert sum(kind == "watching" for kind, _ in lines) >= 3  # the command, and two workers
-    here = {"127.0.0.1", "::1", "localhost", "unix", "None", "0.0.0.0", socket.gethostname()}  # noqa: S104
+    here = {"127.0.0.1", "::1", "localhost", "unix", "None", "0.0.0.0", socket.gethostname()}
     assert {what for kind, what in lines if kind != "watching"} <= here
 
 
@@ -165,6 +167,8 @@ def test_an_acknowledged_event_survives_kill_nine(service: Service) -> None:
     for number in range(20):
         assert service.post("/v1/events", {"events": [view(f"k{number}", "c7")]}).status_code == 202
     service.kill()
+    with pytest.raises(httpx.ConnectError):
+        service.get("/livez")
     service.start()
     assert n_events(service, "c7") == before + 20
     assert service.post("/v1/events", {"events": [view("k3", "c7")]}).json()["deduplicated"] == 1
@@ -206,6 +210,17 @@ def seconds_until(service: Service, release: str) -> float:
         in_a_row = in_a_row + 1 if answered == release else 0
         assert time.monotonic() - started < 30
     return time.monotonic() - started
+
+
+def test_workers_leave_when_their_leader_is_killed(service: Service) -> None:
+    assert service.process is not None
+    workers = psutil.Process(service.process.pid).children(recursive=True)
+    service.process.kill()
+    service.process.wait(10)
+    _, left = psutil.wait_procs(workers, 15)
+    assert left == []
+    service.process = None
+    service.start()
 
 
 def test_the_service_stops_when_it_is_told(service: Service) -> None:

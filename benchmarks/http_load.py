@@ -1,0 +1,86 @@
+"""A small HTTP client for measuring: keep-alive raw sockets, a fixed concurrency, the server's own CPU time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+
+CONCURRENCY = 8
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one stretch gave: answers a second, the server's CPU microseconds an answer, latencies in milliseconds."""
+
+    rps: float
+    cpu_us: float
+    p50_ms: float
+    p99_ms: float
+
+
+def request(method: str, path: str, body: Any = None) -> bytes:
+    """The bytes of one HTTP/1.1 call."""
+    content = b"" if body is None else json.dumps(body).encode()
+    head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    if body is not None:
+        head += f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n"
+    return head.encode() + b"\r\n" + content
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process and all below it."""
+    leader = psutil.Process(pid)
+    times = [process.cpu_times() for process in (leader, *leader.children(recursive=True))]
+    return sum(one.user + one.system for one in times)
+
+
+def measure(port: int, pid: int, calls: Iterator[bytes], seconds: float, wanted: int) -> Load:
+    """Send calls from eight connections at once for some seconds; every answer must have the wanted status."""
+    return asyncio.run(_measure(port, pid, calls, seconds, wanted))
+
+
+async def _measure(port: int, pid: int, calls: Iterator[bytes], seconds: float, wanted: int) -> Load:
+    statuses: Counter[int] = Counter()
+    took: list[float] = []
+    used, started = cpu_seconds(pid), time.perf_counter()
+    stop = started + seconds
+    await asyncio.gather(*(_connection(port, calls, stop, statuses, took) for _ in range(CONCURRENCY)))
+    lasted, used = time.perf_counter() - started, cpu_seconds(pid) - used
+    if set(statuses) != {wanted}:
+        raise SystemExit(f"wanted only status {wanted}, got {dict(statuses)}")
+    took.sort()
+    answers = statuses[wanted]
+    return Load(
+        answers / lasted,
+        1e6 * used / answers,
+        1e3 * took[answers // 2],
+        1e3 * took[min(int(answers * 0.99), answers - 1)],
+    )
+
+
+async def _connection(
+    port: int, calls: Iterator[bytes], stop: float, statuses: Counter[int], took: list[float]
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    while (sent := time.perf_counter()) < stop:
+        writer.write(next(calls))
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        await reader.readexactly(int(head.split(b"content-length:", 1)[1].split(b"\r\n", 1)[0]))
+        took.append(time.perf_counter() - sent)
+        statuses[int(head[9:12])] += 1
+    writer.close()
+    await writer.wait_closed()
+
+
+def middle(loads: Sequence[Load]) -> Load:
+    """The median of each figure over the rounds."""
+    names = ("rps", "cpu_us", "p50_ms", "p99_ms")
+    return Load(**{name: statistics.median(getattr(load, name) for load in loads) for name in names})
