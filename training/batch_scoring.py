@@ -57,13 +57,18 @@ SCORES = pa.schema(
 
 @dataclass(frozen=True)
 class Scored:
-    """What was written. n_nameless: customers left out because the shop's own id of theirs is not known."""
+    """What was written.
+
+    n_nameless: customers left out because the shop's own id of theirs is not known.
+    n_eligible: of those scored, the customers with a recent order; bands: how many of these fall into each band.
+    """
 
     path: Path
     release: str
     as_of: str
     n_scored: int
     n_nameless: int
+    n_eligible: int
     bands: dict[str, int]
 
 
@@ -118,14 +123,22 @@ def score_job(
                 named = part.set_column(0, SCORES.field(0).with_nullable(True), names.slice(done, part.num_rows))
                 known = named.filter(pc.is_valid(named["customer_id"])).cast(SCORES)
                 writer.write_table(known)
-                for row in pc.value_counts(known["band"]).to_pylist():
+                for row in pc.value_counts(known.filter(known["eligible"])["band"]).to_pylist():
                     counted[row["values"]] += row["counts"]
                 progress(f"scored {done + part.num_rows:,} of {view.n_customers:,} customers")
         staged.replace(out)
     finally:
         with suppress(FileNotFoundError):
             staged.unlink()
-    return Scored(out, release.name, format_instant(instant), view.n_customers - n_nameless, n_nameless, counted)
+    return Scored(
+        out,
+        release.name,
+        format_instant(instant),
+        view.n_customers - n_nameless,
+        n_nameless,
+        sum(counted.values()),
+        counted,
+    )
 
 
 def _known(view: CustomerView, as_of_us: int) -> CustomerView:

@@ -42,7 +42,9 @@ def test_every_customer_with_an_event_gets_a_row_in_the_shops_own_id(scored_shop
     assert set(rows["customer_id"].to_pylist()) <= ids
     assert pc.count_distinct(rows["customer_id"]).as_py() == rows.num_rows
     assert not any(":" in name for name in rows["customer_id"].to_pylist())
-    assert sum(done.bands.values()) == rows.num_rows
+    eligible = rows.filter(rows["eligible"])
+    assert 0 < done.n_eligible == eligible.num_rows < rows.num_rows
+    assert done.bands == {band: eligible["band"].to_pylist().count(band) for band in ("high", "medium", "low")}
 
 
 def test_scores_are_those_of_the_services_scorer_bit_for_bit_however_they_are_chunked(

@@ -22,6 +22,7 @@ def registry(shop: Workspace) -> Registry:
     return Registry(open_tracking(shop))
 
 
+@pytest.mark.slow
 def test_two_churn_versions_are_judged_on_the_same_rows(
     shop: Workspace, registry: Registry, quick_settings: Settings
 ) -> None:
@@ -43,6 +44,7 @@ def test_two_churn_versions_are_judged_on_the_same_rows(
     assert decision.figures["gain"] == pytest.approx(poor.metrics["auc"] - good.metrics["auc"])
 
 
+@pytest.mark.slow
 def test_a_model_compared_with_itself_differs_by_nothing_and_is_not_worse(
     shop: Workspace, registry: Registry, quick_settings: Settings
 ) -> None:
@@ -51,6 +53,7 @@ def test_a_model_compared_with_itself_differs_by_nothing_and_is_not_worse(
     assert compare_versions(shop, registry, second.version, first.version, quick_settings).difference == (0.0, 0.0)
 
 
+@pytest.mark.slow
 def test_versions_that_answer_different_questions_are_not_compared(
     shop: Workspace, registry: Registry, quick_settings: Settings
 ) -> None:
@@ -61,6 +64,7 @@ def test_versions_that_answer_different_questions_are_not_compared(
         compare_versions(shop, registry, thirty.version, sixty.version, shorter)
 
 
+@pytest.mark.slow
 def test_a_champion_that_learnt_from_the_test_slice_is_not_judged_on_it(
     shop: Workspace, registry: Registry, quick_settings: Settings
 ) -> None:

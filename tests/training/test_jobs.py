@@ -84,6 +84,7 @@ def test_the_recommender_job_records_a_run_and_registers_a_loadable_challenger(
     assert card.count("data:image/png;base64,") == 2
 
 
+@pytest.mark.slow
 def test_training_twice_gives_the_same_model_to_the_bit(shop: Workspace, quick_settings: Settings) -> None:
     first = train_churn_job(shop, quick_settings, code_version="abc")
     second = train_churn_job(shop, quick_settings, code_version="abc")
@@ -164,6 +165,7 @@ def test_the_log_ends_just_after_its_last_event(shop: Workspace) -> None:
     assert data.n_events == events.num_rows
 
 
+@pytest.mark.slow
 def test_a_backtest_judges_several_cutoffs_and_registers_nothing(shop: Workspace, quick_settings: Settings) -> None:
     churn = backtest_churn_job(shop, quick_settings)
     assert len({row["as_of"] for row in churn.rows()}) >= 3

@@ -51,6 +51,7 @@ def score_command(
         typer.echo(json.dumps({**dataclasses.asdict(scored), "path": str(scored.path)}))
         return
     bands = ", ".join(f"{count:,} {band}" for band, count in scored.bands.items())
-    typer.echo(f"{scored.n_scored:,} customers scored by {scored.release} as of {scored.as_of}: {bands}; {scored.path}")
+    typer.echo(f"{scored.n_scored:,} customers scored by {scored.release} as of {scored.as_of}, in {scored.path}")
+    typer.echo(f"{scored.n_eligible:,} of them have a recent order: {bands}; the others have left, or nearly so")
     if scored.n_nameless:
         typer.echo(f"{scored.n_nameless:,} customers were left out: no customer id of theirs is known")
