@@ -27,9 +27,9 @@ _PARENT_POLL_S = 0.5
 _TIMEOUT_S = 30.0  # above our own limit, so that BentoML's list-shaped 504 is never what a caller sees
 
 
-def clock_us() -> int:
-    """Now, UTC microseconds: the one clock of the service."""
-    return time.time_ns() // 1_000
+def clock_us(shift_us: int) -> int:
+    """Now, UTC microseconds, moved by the settings' shift: the one clock of the service."""
+    return time.time_ns() // 1_000 + shift_us
 
 
 def new_id() -> str:
@@ -54,7 +54,11 @@ def open_runtime(settings: ServiceSettings) -> Runtime:
     """Open everything; the one place where the service's clock, names and model store are chosen."""
     releases = settings.places.releases
     runtime = Runtime.open(
-        settings, resolve=lambda name: folder_of(name, releases), clock=clock_us, new_id=new_id, metrics=metrics
+        settings,
+        resolve=lambda name: folder_of(name, releases),
+        clock=lambda: clock_us(settings.clock_shift_us),
+        new_id=new_id,
+        metrics=metrics,
     )
     # Out of the collector's sight: walking what was imported and loaded stalled answers by 100 to 200 ms.
     gc.collect()

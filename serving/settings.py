@@ -25,6 +25,7 @@ class ServiceSettings:
     """Settings of one service process group.
 
     `release` seeds an empty rollout state only: afterwards the state in the store decides what is served.
+    `clock_shift_us` is added to the machine's clock: for a log that ended in the past, "now" can be its last day.
     """
 
     workspace: Path
@@ -39,11 +40,12 @@ class ServiceSettings:
     rollout_poll_ms: int = 500
     reasons_count: int = 3
     recommendation_ttl_s: int = 300
+    clock_shift_us: int = 0
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, int) and value < 1:
+            if isinstance(value, int) and value < 1 and field.name != "clock_shift_us":
                 raise ConfigurationError(f"{PREFIX}{field.name.upper()} is {value}; it must be at least 1")
         if self.port > 65_535:
             raise ConfigurationError(f"{PREFIX}PORT is {self.port}; it must be at most 65535")
@@ -68,7 +70,7 @@ def service_settings(environment: Mapping[str, str]) -> ServiceSettings:
     features.errors.ConfigurationError: unknown setting HOLDFAST_PROT; known: HOLDFAST_WORKSPACE, HOLDFAST_RELEASE, \
 HOLDFAST_HOST, HOLDFAST_PORT, HOLDFAST_WORKERS, HOLDFAST_MAX_BODY_BYTES, HOLDFAST_MAX_PENDING_EVENTS, \
 HOLDFAST_MAX_PENDING_DECISIONS, HOLDFAST_LOCK_TIMEOUT_MS, HOLDFAST_ROLLOUT_POLL_MS, \
-HOLDFAST_REASONS_COUNT, HOLDFAST_RECOMMENDATION_TTL_S
+HOLDFAST_REASONS_COUNT, HOLDFAST_RECOMMENDATION_TTL_S, HOLDFAST_CLOCK_SHIFT_US
     """
     fields = {PREFIX + field.name.upper(): field for field in dataclasses.fields(ServiceSettings)}
     given: dict[str, object] = {}

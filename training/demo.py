@@ -99,13 +99,14 @@ def free_port(wanted: int) -> int:
 
 
 @contextmanager
-def serving(workspace: Workspace, release: str, port: int) -> Iterator[str]:
+def serving(workspace: Workspace, release: str, port: int, clock_shift_us: int = 0) -> Iterator[str]:
     """The real service in a process of its own; gives its base address once it is ready, stops it at the end.
 
     Raises:
         UnavailableError: it ended, or was not ready within two minutes; its log is named.
     """
-    command = serve_command(ServiceSettings(workspace=workspace.root, release=release, port=port))
+    settings = ServiceSettings(workspace=workspace.root, release=release, port=port, clock_shift_us=clock_shift_us)
+    command = serve_command(settings)
     log = workspace.root / "service.log"
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - our own command
@@ -157,7 +158,7 @@ def tour(base: str, customer_id: str, now: str) -> Iterator[Call]:
     """What a CRM and a storefront would ask, in turn; an event in the middle changes what comes after."""
     score = f"/v1/customers/{customer_id}/churn"
     wish = {"customer_id": customer_id, "placement": "home", "limit": 5}
-    yield call(base, "CRM", "who is this customer about to be?", "GET", score)
+    yield call(base, "CRM", "is this customer about to leave?", "GET", score)
     before = call(base, "storefront", "what to show on the home page?", "POST", "/v1/recommendations", wish)
     yield before
     items = before.answer.get("items") or [{"item_id": "unknown"}]

@@ -54,7 +54,7 @@ def demo(
     from training.tracking import code_version
 
     session: CliContext = context.obj
-    console = Console()
+    console = Console(width=None if Console().is_terminal else 110)
     steps = _Steps(console)
     now_us = time.time_ns() // 1_000
     settings = session.settings()

@@ -23,6 +23,7 @@ __all__ = ["app", "run"]
 
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
     "BENTOML_DO_NOT_TRACK": "True",
     "OPENBLAS_NUM_THREADS": "1",  # implicit parallelises by itself and slows down beside a threaded BLAS
 }

@@ -51,11 +51,16 @@ def serve_command(
     port: Annotated[int, typer.Option(help="Port on the loopback interface, or on --host.")] = 3000,
     host: Annotated[str, typer.Option(help="Interface; other than loopback is open to others.")] = "127.0.0.1",
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+    now: Annotated[
+        str | None,
+        typer.Option(help="Start the service's clock here (ISO-8601 with offset): for a log that ended in the past."),
+    ] = None,
 ) -> None:
     """Serve the champion release over HTTP until Ctrl-C; on the first start, the newest release becomes champion.
 
     Example: `holdfast serve --port 3000`, then open http://127.0.0.1:3000/docs
     """
+    from features.instants import parse_instant
     from serving.settings import ServiceSettings
     from serving.settings import serve_command as command_of
 
@@ -66,6 +71,7 @@ def serve_command(
         host=host,
         port=port,
         workers=workers,
+        clock_shift_us=0 if now is None else parse_instant(now) - time.time_ns() // 1_000,
     )
     command = command_of(settings)
     typer.echo(f"serving {settings.release} on http://{host}:{port} (API page: /docs, state: /readyz); Ctrl-C stops it")
