@@ -1,0 +1,60 @@
+"""Small worlds for churn tests: rows with a known law, and histories of orders on chosen days."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from features.churn_features import CHURN_FEATURES
+from features.customer_view import CustomerView
+from features.instants import DAY_US
+from features.schema import EVENTS
+from training.training_set import TrainingSet
+
+NAMES = tuple(CHURN_FEATURES.names)
+RECENCY = NAMES.index("orders_recency_days")
+LATE = NAMES.index("late_deliveries_count_90d")
+
+
+def true_log_odds(values):
+    """The law of `known_law`: half a turn in recency, and late deliveries that matter only after long silence."""
+    return (values[:, RECENCY] - 45) / 20 + 1.5 * values[:, LATE] * (values[:, RECENCY] > 60)
+
+
+def known_law(rng, n, cutoffs=(0,), shift=0.0):
+    """Labelled rows drawn by `true_log_odds + shift`, the same customers at each cut-off."""
+    parts = []
+    for cutoff in cutoffs:
+        values = rng.normal(size=(n, len(NAMES)))
+        values[:, RECENCY] = rng.uniform(0, 120, n)
+        values[:, LATE] = rng.poisson(0.5, n)
+        labels = rng.random(n) < 1 / (1 + np.exp(-true_log_odds(values) - shift))
+        parts.append((values, labels, np.arange(n), np.full(n, cutoff * DAY_US)))
+    values, labels, customers, as_of = (np.concatenate([part[i] for part in parts]) for i in range(4))
+    return TrainingSet(
+        NAMES, CHURN_FEATURES.fingerprint(), values, labels, customers, as_of, np.ones(labels.size, np.float64)
+    )
+
+
+def orders(days_by_customer: Mapping[str, Sequence[float]], recorded_after: float = 0.0) -> CustomerView:
+    """A view of one-line orders on the given days since 1970, each recorded `recorded_after` days later."""
+    rows = [
+        {
+            "event_id": f"{customer}-{day}",
+            "customer_key": customer,
+            "occurred_at": round(day * DAY_US),
+            "recorded_at": round((day + recorded_after) * DAY_US),
+            "kind": "purchase",
+            "item_id": "bread",
+            "order_id": f"{customer}-{day}",
+            "quantity": 1,
+            "amount_minor": 500,
+            "currency": "EUR",
+        }
+        for customer, days in days_by_customer.items()
+        for day in days
+    ]
+    columns = {column.name: [row.get(column.name) for row in rows] for column in EVENTS.columns}
+    return CustomerView.from_events(
+        pa.table({name: pa.array(values, EVENTS.arrow.field(name).type) for name, values in columns.items()})
+    )
