@@ -35,8 +35,8 @@ from features.instants import format_instant
 from features.workspace import Workspace
 from serving.churn_model import ChurnModel
 from serving.release import load_release
+from serving.releases import newest_release
 from serving.settings import ServiceSettings, serve_command
-from training.cli.service import newest_release
 from training.demo import MARKER, free_port, prepare, simulate_and_import
 from training.feature_jobs import build_features
 from training.pipeline import run_pipeline
@@ -64,14 +64,16 @@ class Case:
 
 
 def make_workspace(folder: Path, scale: float) -> tuple[Workspace, str, list[str]]:
-    """A small simulated shop with a release and a snapshot; the workspace, the release, some customers' outside ids."""
+    """A small simulated shop with a release and a snapshot; workspace, release, 1,000 customers' outside ids."""
     settings = Settings()
     settings = dataclasses.replace(settings, simulation=dataclasses.replace(settings.simulation, scale=scale))
     if not (folder / MARKER).exists():
         _fill(folder, settings)
     workspace = Workspace(folder)
+    for path in folder.glob("service.db*"):
+        path.unlink()
     ids = pq.read_table(folder / "shop" / "events.parquet", columns=["customer_id"])["customer_id"]
-    return workspace, newest_release(workspace), ids.unique().to_pylist()[:500]
+    return workspace, newest_release(workspace.releases), ids.unique().to_pylist()[:1_000]
 
 
 def _fill(folder: Path, settings: Settings) -> None:
@@ -147,7 +149,8 @@ def _with_path() -> dict[str, str]:
 
 
 def cases(ours: Server, plain: Server, served: Server, workspace: Workspace, ids: list[str]) -> list[Case]:
-    """What is asked; each customer in turn."""
+    """What is asked; each customer in turn. Events are of other customers than scores, so that rounds are alike."""
+    ids, senders = ids[:500], ids[500:]
     snapshot = pq.read_table(max(workspace.snapshots.glob("*.parquet")))
     columns = list(CHURN_FEATURES.names)
     rows = [[row[name] for name in columns] for row in snapshot.slice(0, 100).to_pylist()]
@@ -166,7 +169,12 @@ def cases(ours: Server, plain: Server, served: Server, workspace: Workspace, ids
     def events(n: int) -> Callable[[], Iterator[bytes]]:
         def fresh() -> Iterator[bytes]:
             for number in itertools.count():
-                event = {"customer_id": ids[number % len(ids)], "kind": "view", "item_id": "i1", "occurred_at": now}
+                event = {
+                    "customer_id": senders[number % len(senders)],
+                    "kind": "view",
+                    "item_id": "i1",
+                    "occurred_at": now,
+                }
                 yield request(
                     "POST", "/v1/events", {"events": [event | {"event_id": uuid.uuid4().hex} for _ in range(n)]}
                 )

@@ -77,7 +77,7 @@ def gather(runtime: Runtime, customer_ids: Sequence[str], request: ChurnRequest)
         asked.append(_Asked(index, customer_id, key, *served.route(key)))
     keys = dict.fromkeys(one.customer_key for one in asked)
     if request.stored:
-        stored = runtime.stored
+        stored = runtime.snapshots.stored
         if stored is None:
             raise Problem(404, "no features are stored for this feature set; build them first", code="no_snapshot")
         found = {key: row for key in keys if (row := stored.row(key)) is not None}
@@ -170,7 +170,7 @@ def _answers(
     release, request = asked[0].release, gathered.request
     scores = score_churn(release.churn, release.bands, table)
     explained = _explanations(release, request, scores, table.values, runtime.settings.reasons_count)
-    missing = np.isnan(table.values).mean(axis=1)
+    missing = np.count_nonzero(np.isnan(table.values), axis=1) / len(NAMES)
     experiment = gathered.served.state.key
     as_of = format_instant(gathered.now_us if request.stored else gathered.as_of_us)
     features_as_of = format_instant(gathered.as_of_us)
@@ -242,7 +242,7 @@ def _kept(runtime: Runtime, one: _Asked, experiment: str, table: FeatureTable, r
             feature_values=served,
         )
     )
-    runtime.metrics.predictions.labels("churn", one.release.name, one.arm).inc()
+    runtime.metrics.predicted("churn", one.release.name, one.arm)
     return decision_id
 
 

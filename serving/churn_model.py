@@ -79,9 +79,12 @@ class ChurnModel:
         Raises:
             DataError: the values are of another shape, or infinite.
         """
-        log_odds = self.calibrator.log_odds(self.margins(values))
+        return self.calibrated(self.margins(values), as_of_us)
+
+    def calibrated(self, margins: Array, as_of_us: int | None = None) -> Array:
+        """`probabilities` from margins that are known already, float64 (n,)."""
         shift = 0.0 if self.season is None or as_of_us is None else self.season.at(as_of_us)
-        return sigmoid(log_odds + shift)
+        return sigmoid(self.calibrator.log_odds(margins) + shift)
 
     def probability(self, row: Array, as_of_us: int | None = None) -> float:
         """The same for one customer's values, float64 (f,): bit for bit what `probabilities` gives."""

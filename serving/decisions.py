@@ -7,19 +7,24 @@ own record. Nothing here names a person; the customer is a pseudonym.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
-from features.errors import UnavailableError
-from serving.group_commit import GroupCommit
 from serving.store import Store, decisions
 
 __all__ = ["Decision", "DecisionLog"]
 
-_LINGER_S = 0.1
+log = logging.getLogger("holdfast.decisions")
+
+_LINGER_S = 0.2
+_GROUP = 1_000
+_INSERT = sa.insert(decisions)
 
 
 @dataclass(frozen=True)
@@ -40,30 +45,45 @@ class Decision:
 
 
 class DecisionLog:
-    """The bounded background writer of decisions."""
+    """The bounded background writer of decisions. `count(outcome, n)` hears of written, dropped and failed ones."""
 
-    def __init__(self, store: Store, *, capacity: int, count: Callable[[str], None]) -> None:
+    def __init__(self, store: Store, *, capacity: int, count: Callable[[str, int], None]) -> None:
+        self._store = store
+        self._capacity = capacity
         self._count = count
-        self._writer: GroupCommit[Decision, None] = GroupCommit(
-            store, _insert, capacity=capacity, linger_s=_LINGER_S, name="decisions"
-        )
+        self._waiting: deque[Decision] = deque()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="decisions", daemon=True)
+        self._thread.start()
 
     def record(self, decision: Decision) -> None:
-        """Hand a decision over; counted as written, dropped or failed."""
-        try:
-            self._writer.submit(decision).add_done_callback(self._done)
-        except UnavailableError:
-            self._count("dropped")
+        """Hand a decision over."""
+        if len(self._waiting) < self._capacity:
+            self._waiting.append(decision)
+        else:
+            self._count("dropped", 1)
 
     def close(self) -> None:
-        """Write what waits."""
-        self._writer.close()
+        """Write what waits, then stop."""
+        self._stopping.set()
+        self._thread.join()
 
-    def _done(self, future: Future[None]) -> None:
-        self._count("written" if future.exception() is None else "failed")
+    def _run(self) -> None:
+        while not self._stopping.wait(_LINGER_S):
+            self._write()
+        self._write()
+
+    def _write(self) -> None:
+        while group := [self._waiting.popleft() for _ in range(min(len(self._waiting), _GROUP))]:
+            try:
+                with self._store.write() as connection:
+                    connection.execute(_INSERT, [_row(one) for one in group])
+            except Exception as error:  # an answer never fails for its record; the loss is counted and logged
+                log.warning("%d decisions were not kept: %s", len(group), type(error).__name__)
+                self._count("failed", len(group))
+            else:
+                self._count("written", len(group))
 
 
-def _insert(connection: sa.Connection, group: Sequence[Decision]) -> Sequence[None]:
-    rows = [vars(one) | {"item_ids": None if one.item_ids is None else json.dumps(one.item_ids)} for one in group]
-    connection.execute(sa.insert(decisions), rows)
-    return [None] * len(group)
+def _row(one: Decision) -> dict[str, Any]:
+    return vars(one) | {"item_ids": None if one.item_ids is None else json.dumps(one.item_ids)}

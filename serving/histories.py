@@ -99,7 +99,7 @@ class Histories:
         self._tail = store.tail()
         self._seq = 0
         self._rows: dict[str, list[EventRow]] = {}
-        self._merged: dict[str, CustomerView] = {}
+        self._merged: dict[str, tuple[int, CustomerView]] = {}
         self.catch_up()
 
     @property
@@ -129,15 +129,14 @@ class Histories:
         tail = self._rows.get(customer_key)
         if tail is None:
             return self._sealed_one(customer_key)
-        merged = self._merged.get(customer_key)
-        if merged is None:
-            merged = CustomerView.from_events(to_events(tail))
-            base = self._sealed_one(customer_key)
-            if base is not None:
-                merged = CustomerView.union([base, merged])
-            if len(self._merged) >= _MERGED_KEPT:
-                self._merged.pop(next(iter(self._merged)))
-            self._merged[customer_key] = merged
+        n_merged, known = self._merged.get(customer_key) or (0, self._sealed_one(customer_key))
+        if n_merged == len(tail) and known is not None:
+            return known
+        newer = CustomerView.from_events(to_events(tail[n_merged:]))
+        merged = newer if known is None else CustomerView.union([known, newer])
+        if len(self._merged) >= _MERGED_KEPT:
+            self._merged.pop(next(iter(self._merged)))
+        self._merged[customer_key] = (len(tail), merged)
         return merged
 
     def many(self, customer_keys: Iterable[str]) -> tuple[CustomerView, ...]:
@@ -169,7 +168,6 @@ class Histories:
     def _take(self, row: EventRow) -> None:
         key = row["customer_key"]
         self._rows.setdefault(key, []).append(row)
-        self._merged.pop(key, None)
         self.latest_recorded_us[key] = max(row["recorded_at"], self.latest_recorded_us.get(key, 0))
         if self.currency is None and row["amount_minor"] is not None:
             self.currency = row["currency"]

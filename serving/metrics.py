@@ -17,6 +17,8 @@ class Metrics:
     def __init__(self, multiprocess_folder: str | None = None) -> None:
         self._folder = multiprocess_folder
         self._registry = CollectorRegistry()
+        self._answered: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+        self._predicted: dict[tuple[str, str, str], Counter] = {}
         registry = self._registry
         self.requests = Counter("holdfast_requests", "Answered requests.", ["endpoint", "status"], registry=registry)
         self.seconds = Histogram(
@@ -39,8 +41,19 @@ class Metrics:
     def observe(self, scope: Scope, status: int, seconds: float) -> None:
         """Count one answer. The label is the endpoint's name: a path would carry customer ids."""
         endpoint = getattr(scope.get("endpoint"), "__name__", "none")
-        self.requests.labels(endpoint, status).inc()
-        self.seconds.labels(endpoint).observe(seconds)
+        found = self._answered.get((endpoint, status))
+        if found is None:
+            found = self.requests.labels(endpoint, status), self.seconds.labels(endpoint)
+            self._answered[endpoint, status] = found
+        found[0].inc()
+        found[1].observe(seconds)
+
+    def predicted(self, kind: str, release: str, arm: str) -> None:
+        """Count one prediction."""
+        found = self._predicted.get((kind, release, arm))
+        if found is None:
+            found = self._predicted[kind, release, arm] = self.predictions.labels(kind, release, arm)
+        found.inc()
 
     def render(self) -> bytes:
         """Everything in Prometheus' text format."""

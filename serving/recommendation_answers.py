@@ -79,7 +79,7 @@ def _answer(
     runtime.decisions.record(
         Decision(recommendation_id, "recommendation", key, as_of_us, release.name, experiment, arm, item_ids=items)
     )
-    runtime.metrics.predictions.labels("recommendation", release.name, arm).inc()
+    runtime.metrics.predicted("recommendation", release.name, arm)
     return {
         "recommendation_id": recommendation_id,
         "items": [vars(item) for item in slate.items],

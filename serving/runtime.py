@@ -21,7 +21,7 @@ from serving.metrics import Metrics
 from serving.releases import Releases, Served
 from serving.rollout import Change, RolloutState, read_rollout, set_champion
 from serving.settings import ServiceSettings
-from serving.snapshots import StoredFeatures, newest_snapshot
+from serving.snapshots import Snapshots
 from serving.store import Store
 
 __all__ = ["Runtime"]
@@ -32,7 +32,7 @@ class Runtime:
     """The parts of a running service.
 
     `clock` gives UTC microseconds and `new_id` a fresh random name; both come from the edge. `out_of_stock` are items
-    that no slate may show. `stored` is replaced when a newer snapshot appears.
+    that no slate may show.
     """
 
     settings: ServiceSettings
@@ -46,7 +46,7 @@ class Runtime:
     intake: EventIntake
     decisions: DecisionLog
     out_of_stock: frozenset[str]
-    stored: StoredFeatures | None = None
+    snapshots: Snapshots
 
     @classmethod
     def open(
@@ -84,9 +84,10 @@ class Runtime:
             DecisionLog(
                 store,
                 capacity=settings.max_pending_decisions,
-                count=lambda outcome: metrics.decisions.labels(outcome).inc(),
+                count=lambda outcome, n: metrics.decisions.labels(outcome).inc(n),
             ),
             _out_of_stock(places.items),
+            Snapshots(places.snapshots, CHURN_FEATURES),
         )
         runtime.poll()
         return runtime
@@ -119,7 +120,7 @@ class Runtime:
         if state is not None and self._differs(state):
             self.releases.update(state)
             self._report_shares()
-        self.stored = newest_snapshot(self.settings.places.snapshots, CHURN_FEATURES, self.stored)
+        self.snapshots.poll()
 
     def close(self) -> None:
         """Write what waits and give everything back."""

@@ -69,8 +69,9 @@ def score_churn(model: ChurnModel, bands: Bands, table: FeatureTable) -> ChurnSc
             f"features of fingerprint {table.fingerprint[:12]} cannot be scored by a model of fingerprint "
             f"{model.fingerprint[:12]}; compute them again, or load the release that fits"
         )
-    probabilities = model.probabilities(table.values, table.as_of_us)
-    unseasoned = probabilities if model.season is None else model.probabilities(table.values)
+    margins = model.margins(table.values)
+    probabilities = model.calibrated(margins, table.as_of_us)
+    unseasoned = probabilities if model.season is None else model.calibrated(margins)
     percentile = model.percentile(unseasoned)
     return ChurnScores(
         customer_keys=table.customer_keys,

@@ -15,14 +15,13 @@ from features.errors import HoldfastError
 from features.feature_set import FeatureSet
 from features.instants import parse_instant
 
-__all__ = ["StoredFeatures", "newest_snapshot"]
+__all__ = ["Snapshots", "StoredFeatures"]
 
 
 @dataclass(frozen=True, eq=False)
 class StoredFeatures:
     """Values float64 (n, f) of n customers at `as_of_us`; `rows` says where each customer stands."""
 
-    path: Path
     as_of_us: int
     values: npt.NDArray[np.float64] = field(repr=False)
     rows: Mapping[str, int] = field(repr=False)
@@ -33,21 +32,31 @@ class StoredFeatures:
         return None if place is None else self.values[place]
 
 
-def newest_snapshot(folder: Path, feature_set: FeatureSet, loaded: StoredFeatures | None) -> StoredFeatures | None:
-    """The snapshot with the latest cut-off whose fingerprint is the feature set's; `loaded` if that is it already."""
-    best: tuple[int, Path] | None = None
-    for path in folder.glob("*.parquet"):
-        as_of_us = _cut_off(path, feature_set.fingerprint())
-        if as_of_us is not None and (best is None or as_of_us > best[0]):
-            best = (as_of_us, path)
-    if best is None:
-        return None
-    if loaded is not None and loaded.path == best[1] and loaded.as_of_us == best[0]:
-        return loaded
-    table = pq.read_table(best[1])
-    values = np.ascontiguousarray(np.column_stack([table[name].to_numpy() for name in feature_set.names]), np.float64)
+class Snapshots:
+    """Follows a folder of snapshot files. `stored` is the one with the latest cut-off that fits; None if none does."""
+
+    def __init__(self, folder: Path, feature_set: FeatureSet) -> None:
+        self.stored: StoredFeatures | None = None
+        self._folder = folder
+        self._feature_set = feature_set
+        self._seen: frozenset[tuple[str, int, int]] = frozenset()
+
+    def poll(self) -> None:
+        """Look at the folder; files are opened only when one has come, gone or changed."""
+        files = {path: path.stat() for path in self._folder.glob("*.parquet")}
+        seen = frozenset((path.name, stat.st_mtime_ns, stat.st_size) for path, stat in files.items())
+        if seen != self._seen:
+            cut_offs = [(_cut_off(path, self._feature_set.fingerprint()), path) for path in files]
+            fitting = [(as_of_us, path) for as_of_us, path in cut_offs if as_of_us is not None]
+            self.stored = _read(*max(fitting), self._feature_set.names) if fitting else None
+            self._seen = seen
+
+
+def _read(as_of_us: int, path: Path, names: tuple[str, ...]) -> StoredFeatures:
+    table = pq.read_table(path)
+    values = np.ascontiguousarray(np.column_stack([table[name].to_numpy() for name in names]), np.float64)
     keys = table["customer_key"].to_pylist()
-    return StoredFeatures(best[1], best[0], values, {key: place for place, key in enumerate(keys)})
+    return StoredFeatures(as_of_us, values, {key: place for place, key in enumerate(keys)})
 
 
 def _cut_off(path: Path, fingerprint: str) -> int | None:
