@@ -5,6 +5,7 @@ A release that is refused leaves what runs untouched; why is kept, and shown at 
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from serving.assignment import Arm, arm_of
 from serving.release import MANIFEST, Release, load_release
 from serving.rollout import RolloutState
 
-__all__ = ["Releases", "Served", "release_folder"]
+__all__ = ["Releases", "Served", "newest_release", "release_folder"]
 
 log = logging.getLogger("holdfast.releases")
 
@@ -103,3 +104,15 @@ def release_folder(name: str, releases: Path) -> Path:
         if (folder / MANIFEST).is_file():
             return folder
     raise ArtefactError("there is no release of this name in the workspace or the model store; make one first")
+
+
+def newest_release(releases: Path) -> str:
+    """The name of the release that was made last, of the folders in the workspace.
+
+    Raises:
+        ArtefactError: there is none.
+    """
+    manifests = list(releases.glob(f"*/{MANIFEST}"))
+    if not manifests:
+        raise ArtefactError("there is no release yet; promote the models and run: holdfast release")
+    return max((str(json.loads(path.read_bytes())["created_at"]), path.parent.name) for path in manifests)[1]

@@ -6,7 +6,6 @@ file appears whole or not at all.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,18 +21,19 @@ import pyarrow.parquet as pq
 from features.churn_features import CHURN_FEATURES
 from features.compute import compute
 from features.customer_view import CustomerView
-from features.errors import ArtefactError, ConfigurationError, NotEnoughDataError
+from features.errors import ConfigurationError, NotEnoughDataError
 from features.instants import format_instant
 from features.tables import IDENTITIES, read_table
 from features.workspace import Workspace
 from serving.reasons import reasons
-from serving.release import MANIFEST, Release, load_release
+from serving.release import Release, load_release
+from serving.releases import newest_release
 from serving.scoring import score_churn
 from training.churn_settings import ChurnSettings
 from training.jobs import Progress, read_log, silent
 from training.population import eligible
 
-__all__ = ["FORMATS", "SCORES", "Scored", "newest_release", "score_job"]
+__all__ = ["FORMATS", "SCORES", "Scored", "score_job"]
 
 FORMATS = (".csv", ".parquet")
 SCORES = pa.schema(
@@ -72,18 +72,6 @@ class Scored:
     bands: dict[str, int]
 
 
-def newest_release(workspace: Workspace) -> str:
-    """The name of the release made last.
-
-    Raises:
-        ArtefactError: there is none.
-    """
-    manifests = list(workspace.releases.glob(f"*/{MANIFEST}"))
-    if not manifests:
-        raise ArtefactError("there is no release yet; promote the models and run: holdfast release")
-    return max((json.loads(path.read_bytes())["created_at"], path.parent.name) for path in manifests)[1]
-
-
 def score_job(
     workspace: Workspace,
     out: Path,
@@ -106,7 +94,7 @@ def score_job(
     """
     if out.suffix not in FORMATS:
         raise ConfigurationError(f"{out.name} ends in none of {', '.join(FORMATS)}; name the file so that it does")
-    release = load_release(workspace.releases / (release_name or newest_release(workspace)), CHURN_FEATURES)
+    release = load_release(workspace.releases / (release_name or newest_release(workspace.releases)), CHURN_FEATURES)
     progress("reading the event log")
     data = read_log(workspace)
     instant = data.known_us if as_of_us is None else as_of_us

@@ -14,9 +14,10 @@ from features.instants import DAY_US, parse_instant
 from features.tables import IDENTITIES, read_table
 from features.workspace import Workspace
 from serving.release import load_release
+from serving.releases import newest_release
 from serving.scoring import score_churn
 from tests.tiny_shop import TinyShop
-from training.batch_scoring import SCORES, Scored, newest_release, score_job
+from training.batch_scoring import SCORES, Scored, score_job
 from training.churn_settings import ChurnSettings
 from training.jobs import read_log
 
@@ -128,4 +129,4 @@ def test_another_ending_is_refused(scored_shop: Workspace, tmp_path: Path) -> No
 
 def test_without_a_release_the_message_says_how_to_make_one(workspace: Workspace) -> None:
     with pytest.raises(ArtefactError, match="holdfast release"):
-        newest_release(workspace)
+        newest_release(workspace.releases)

@@ -1,7 +1,7 @@
 """The entry point: `holdfast COMMAND`. Commands are grouped in modules beside this one and import what they need late.
 
 Exit codes: 0 done, 1 unforeseen, 2 usage or configuration, 3 data, 4 not enough data, 5 artefact, 6 unavailable for
-now (try again), 130 stopped by Ctrl-C.
+now (try again), 7 not promoted, 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations

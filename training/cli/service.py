@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from serving.rollout import Change, RolloutState
     from serving.store import Store
 
-__all__ = ["newest_release", "register"]
+__all__ = ["register"]
 
 rollout_app = typer.Typer(no_args_is_help=True, help="Which release serves whom: start, share, finish, rollback.")
 
@@ -32,18 +32,6 @@ def register(app: typer.Typer) -> None:
     app.command("serve")(serve_command)
     app.command("seal")(seal_command)
     app.add_typer(rollout_app, name="rollout")
-
-
-def newest_release(workspace: Workspace) -> str:
-    """The name of the release made last.
-
-    Raises:
-        ArtefactError: there is none.
-    """
-    manifests = list(workspace.releases.glob("*/manifest.json"))
-    if not manifests:
-        raise ArtefactError("there is no release to serve; make one with `holdfast release`")
-    return max(manifests, key=lambda path: (json.loads(path.read_text())["created_at"], path.parent.name)).parent.name
 
 
 def serve_command(
@@ -61,13 +49,14 @@ def serve_command(
     Example: `holdfast serve --port 3000`, then open http://127.0.0.1:3000/docs
     """
     from features.instants import parse_instant
+    from serving.releases import newest_release
     from serving.settings import ServiceSettings
     from serving.settings import serve_command as command_of
 
     session: CliContext = context.obj
     settings = ServiceSettings(
         workspace=session.workspace.root,
-        release=newest_release(session.workspace),
+        release=newest_release(session.workspace.releases),
         host=host,
         port=port,
         workers=workers,

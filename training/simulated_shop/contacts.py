@@ -108,7 +108,7 @@ def try_items(world: World, day: int) -> Ints:
     )  # fmt: skip
     asks = wrong & (rng.random(len(rows)) < 0.15)
     ask_support(world, day, rows[asks], TOPICS.index("product"), when[asks] + 20 * MINUTE_US)
-    return rows[back | words | asks]
+    return np.asarray(rows[back | words | asks])
 
 
 def ask_support(world: World, day: int, rows: Ints, topic: Ints | int, when: Ints) -> None:

@@ -45,7 +45,7 @@ def _channel(world: World, rows: Ints, ordering: Flags) -> Ints:
     share[~ordering, _STORE] = 0.0
     reached = np.cumsum(share / share.sum(axis=1, keepdims=True), axis=1)
     drawn = (world.rng.random(len(rows))[:, None] > reached).sum(axis=1)
-    return np.minimum(drawn, len(CHANNELS) - 1).astype(np.int64)
+    return np.asarray(np.minimum(drawn, len(CHANNELS) - 1), np.int64)
 
 
 def _start(world: World, rows: Ints, day: int, channel: Ints) -> Ints:

@@ -114,5 +114,5 @@ class World:
     def incident(self, day: int, rows: Ints, cause: int, severity: Floats | float) -> None:
         """Something happened to these customers: it is remembered from tomorrow on."""
         if len(rows):
-            np.add.at(self.condition.memory, (rows, cause), severity)
+            np.add.at(self.condition.memory[:, cause], rows, severity)
             self.incidents.add(day, rows, cause, severity)
