@@ -17,18 +17,23 @@ LATE = NAMES.index("late_deliveries_count_90d")
 
 
 def true_log_odds(values):
-    """The law of `known_law`: half a turn in recency, and late deliveries that matter only after long silence."""
+    """The plain law: recency, and late deliveries after a long silence."""
     return (values[:, RECENCY] - 45) / 20 + 1.5 * values[:, LATE] * (values[:, RECENCY] > 60)
 
 
-def known_law(rng, n, cutoffs=(0,), shift=0.0):
-    """Labelled rows drawn by `true_log_odds + shift`, the same customers at each cut-off."""
+def crossed_log_odds(values):
+    """A law that no sum of single effects can say: late deliveries turn their sign at 60 days of silence."""
+    return (values[:, RECENCY] - 60) / 30 + np.where(values[:, RECENCY] < 60, 1.5, -1.5) * values[:, LATE]
+
+
+def known_law(rng, n, cutoffs=(0,), shift=0.0, law=true_log_odds):
+    """Labelled rows drawn by `law + shift`, the same customers at each cut-off."""
     parts = []
     for cutoff in cutoffs:
         values = rng.normal(size=(n, len(NAMES)))
         values[:, RECENCY] = rng.uniform(0, 120, n)
         values[:, LATE] = rng.poisson(0.5, n)
-        labels = rng.random(n) < 1 / (1 + np.exp(-true_log_odds(values) - shift))
+        labels = rng.random(n) < 1 / (1 + np.exp(-law(values) - shift))
         parts.append((values, labels, np.arange(n), np.full(n, cutoff * DAY_US)))
     values, labels, customers, as_of = (np.concatenate([part[i] for part in parts]) for i in range(4))
     return TrainingSet(

@@ -31,7 +31,8 @@ def test_ten_rows_hardly_move_the_slope_but_move_the_level():
     margins = np.linspace(-1, 1, 10)
     found = fit_calibrator(margins, np.arange(10) != 0)
     assert found.probabilities(margins).mean() == pytest.approx(0.9, abs=0.03)
-    assert 0.5 < found.a < 2 and 0.5 < found.b < 2
+    assert 0.5 < found.a < 2
+    assert 0.5 < found.b < 2
 
 
 def test_a_reversed_model_is_never_turned_round():

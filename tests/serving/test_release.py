@@ -1,0 +1,197 @@
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from features.churn_features import CHURN_FEATURES
+from features.errors import ArtefactError
+from features.feature_set import FeatureSet
+from serving.bands import Bands
+from serving.policy import Policy
+from serving.release import MANIFEST, ReleaseRefusedError, load_release, write_release
+from tests.tiny_shop import churn_model, recommender
+
+
+def write(directory, name="first", feature_set=CHURN_FEATURES):
+    return write_release(
+        directory,
+        name=name,
+        created_at_us=1_700_000_000_000_000,
+        feature_set=feature_set,
+        churn=churn_model(0.0),
+        recommender=recommender(),
+        policy=Policy(),
+        bands=Bands(0.3, 0.6),
+        provenance={"event_log_version": 3},
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write(tmp_path)
+
+
+def refused(folder, feature_set=CHURN_FEATURES):
+    with pytest.raises(ReleaseRefusedError) as caught:
+        load_release(folder, feature_set)
+    assert isinstance(caught.value, ArtefactError)
+    return caught.value.reason
+
+
+def edit(folder, change):
+    path = folder / MANIFEST
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+def replace(folder, path, data):
+    """Another file with a manifest that fits it: what only reading the content can find."""
+    (folder / path).write_bytes(data)
+    described = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+    edit(folder, lambda manifest: manifest["files"].update({path: described}))
+
+
+def test_a_release_comes_back_as_it_was(folder):
+    release = load_release(folder, CHURN_FEATURES)
+    assert release.name == "first"
+    assert release.created_at_us == 1_700_000_000_000_000
+    assert release.manifest["provenance"] == {"event_log_version": 3}
+    assert release.fingerprint == CHURN_FEATURES.fingerprint()
+    assert (release.bands, release.policy) == (Bands(0.3, 0.6), Policy())
+    values = np.random.default_rng(0).normal(size=(50, len(CHURN_FEATURES)))
+    np.testing.assert_array_equal(release.churn.probabilities(values), churn_model(0.0).probabilities(values))
+    assert release.recommender.item_ids == recommender().item_ids
+
+
+def test_the_same_parts_give_the_same_bytes(tmp_path):
+    one, two = write(tmp_path / "a"), write(tmp_path / "b")
+    files = sorted(path.relative_to(one) for path in one.rglob("*") if path.is_file())
+    assert len(files) >= 4
+    assert all((one / path).read_bytes() == (two / path).read_bytes() for path in files)
+
+
+def test_nothing_but_the_release_is_left_behind(folder):
+    assert [path.name for path in folder.parent.iterdir()] == ["first"]
+
+
+def test_a_release_is_never_overwritten(folder):
+    before = (folder / MANIFEST).read_bytes()
+    with pytest.raises(ReleaseRefusedError, match="already"):
+        write(folder.parent)
+    assert (folder / MANIFEST).read_bytes() == before
+    assert [path.name for path in folder.parent.iterdir()] == ["first"]
+
+
+@pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "x" * 129])
+def test_a_name_that_is_no_plain_name_is_refused(tmp_path, name):
+    with pytest.raises(ReleaseRefusedError):
+        write(tmp_path, name=name)
+
+
+def test_a_folder_without_manifest_is_absent(tmp_path):
+    assert refused(tmp_path) == "absent"
+
+
+@pytest.mark.parametrize("path", ["churn/booster.txt", "churn/churn.json"])
+def test_a_truncated_file_is_refused_by_its_size(folder, path):
+    (folder / path).write_bytes((folder / path).read_bytes()[:-1])
+    assert refused(folder) == "size"
+
+
+def test_one_flipped_bit_in_any_file_is_refused(folder):
+    for path in [path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST]:
+        whole = path.read_bytes()
+        damaged = bytearray(whole)
+        damaged[len(damaged) // 2] ^= 1
+        path.write_bytes(damaged)
+        assert refused(folder) == "sha256"
+        path.write_bytes(whole)
+    load_release(folder, CHURN_FEATURES)
+
+
+def test_a_missing_file_is_refused(folder):
+    (folder / "churn" / "booster.txt").unlink()
+    assert refused(folder) == "missing_file"
+
+
+@pytest.mark.parametrize("path", ["extra.txt", "churn/extra.txt"])
+def test_an_extra_file_is_refused(folder, path):
+    (folder / path).write_text("x")
+    assert refused(folder) == "extra_file"
+
+
+def test_a_link_is_refused_even_to_the_right_bytes(folder, tmp_path):
+    target = tmp_path / "elsewhere"
+    (folder / "churn" / "booster.txt").rename(target)
+    (folder / "churn" / "booster.txt").symlink_to(target)
+    assert refused(folder) == "extra_file"
+
+
+@pytest.mark.parametrize(
+    "path", ["../outside", "/etc/passwd", "churn/../../outside", "churn/a/b", "other/file", "churn/.."]
+)
+def test_a_path_out_of_the_release_is_refused(folder, path):
+    edit(folder, lambda manifest: manifest["files"].update({path: {"sha256": "0" * 64, "size": 1}}))
+    assert refused(folder) == "path"
+
+
+def test_another_feature_set_is_refused(folder):
+    assert refused(folder, FeatureSet("churn", CHURN_FEATURES.features[:-1])) == "fingerprint"
+
+
+def test_a_manifest_that_lies_about_the_fingerprint_is_refused(folder):
+    other = FeatureSet("churn", CHURN_FEATURES.features[:-1])
+    edit(folder, lambda manifest: manifest["feature_set"].update(fingerprint=other.fingerprint()))
+    assert refused(folder, other) == "fingerprint"
+
+
+def test_a_model_for_other_features_is_not_released(tmp_path):
+    with pytest.raises(ReleaseRefusedError, match="train again"):
+        write(tmp_path, feature_set=FeatureSet("churn", CHURN_FEATURES.features[:-1]))
+
+
+def test_a_newer_format_is_refused(folder):
+    edit(folder, lambda manifest: manifest.update(format=2))
+    assert refused(folder) == "format"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda manifest: manifest.pop("files"),
+        lambda manifest: manifest.update(files=[]),
+        lambda manifest: manifest.update(created_at="2026-01-01T00:00:00"),
+        lambda manifest: manifest.update(name=""),
+        lambda manifest: manifest["files"]["churn/churn.json"].pop("size"),
+        lambda manifest: manifest["files"]["churn/churn.json"].update(size=-1),
+        lambda manifest: manifest["files"]["churn/churn.json"].update(sha256="../"),
+    ],
+)
+def test_a_malformed_manifest_is_refused(folder, change):
+    edit(folder, change)
+    assert refused(folder) == "manifest"
+
+
+def test_a_manifest_that_is_no_json_is_refused(folder):
+    (folder / MANIFEST).write_bytes((folder / MANIFEST).read_bytes()[:100])
+    assert refused(folder) == "manifest"
+
+
+def test_a_number_that_is_not_finite_is_refused_though_its_hash_fits(folder):
+    content = json.loads((folder / "churn" / "churn.json").read_text())
+    content["reference"][0] = float("nan")
+    replace(folder, "churn/churn.json", json.dumps(content).encode())
+    assert refused(folder) == "content"
+
+
+def test_trees_that_lightgbm_would_die_of_are_refused_though_their_hash_fits(folder):
+    text = (folder / "churn" / "booster.txt").read_bytes()
+    replace(folder, "churn/booster.txt", text[: len(text) // 2])
+    assert refused(folder) == "content"
+
+
+def test_bands_and_policy_are_checked(folder):
+    edit(folder, lambda manifest: manifest["bands"].update(high=2))
+    assert refused(folder) == "content"

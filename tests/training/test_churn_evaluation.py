@@ -1,0 +1,136 @@
+import numpy as np
+import pytest
+
+from features.churn_features import CHURN_FEATURES
+from features.errors import NotEnoughDataError
+from features.instants import DAY_US
+from serving.bands import Bands
+from tests.churn_worlds import crossed_log_odds, known_law, orders
+from training.churn import fit_churn
+from training.churn_baselines import fit_baselines
+from training.churn_evaluation import backtest_churn, judge_churn, train_churn
+from training.churn_metrics import Interval, auc
+from training.churn_plots import churn_pngs
+from training.churn_report import Comparison
+from training.churn_settings import ChurnSettings, TreeSettings
+from training.cutoffs import TimeSplit
+
+SETTINGS = ChurnSettings(
+    label_window_days=30,
+    eligible_days=60,
+    min_history_days=60,
+    step_days=15,
+    bootstrap_replicates=50,
+    trees=TreeSettings(max_rounds=60),
+)
+
+
+def shop(days=400, customers=1_000):
+    """Customers order at their own pace and leave silently at a constant hazard; new ones keep coming."""
+    rng = np.random.default_rng(8)
+    found = {}
+    for number in range(customers):
+        start, gap = rng.uniform(0, 0.8 * days), rng.uniform(5, 25)
+        leaves = start + rng.exponential(150)
+        times = start + np.cumsum(rng.exponential(gap, 80))
+        found[f"c{number:04}"] = np.unique(times[times < min(leaves, days)].round(3)).tolist() or [round(start, 3)]
+    return found
+
+
+@pytest.fixture(scope="module")
+def histories():
+    return shop()
+
+
+@pytest.fixture(scope="module")
+def trained(histories):
+    return train_churn(orders(histories), CHURN_FEATURES, SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def report():
+    rng = np.random.default_rng(0)
+    sizes = ((5_000, (0,)), (2_000, (90,)), (3_000, (180,)))
+    training, calibration, test = (known_law(rng, n, cutoffs, law=crossed_log_odds) for n, cutoffs in sizes)
+    model = fit_churn(training, calibration, ChurnSettings())
+    split = TimeSplit((0,), 90 * DAY_US, 180 * DAY_US, "later_slice")
+    keys = np.array([f"c{i}" for i in range(5_000)], dtype=object)
+    baselines = fit_baselines(training, calibration)
+    return judge_churn(model, Bands(0.3, 0.6), baselines, test, split, ChurnSettings(), keys), model, test
+
+
+def test_the_report_scores_as_the_service_does(report):
+    found, model, test = report
+    said = model.probabilities(test.values, 180 * DAY_US)
+    np.testing.assert_array_equal(found.scored.probabilities["churn_model"], said)
+    assert found.figures[0].auc == auc(test.labels, said)
+    assert found.metrics()["auc"] == found.figures[0].auc
+
+
+def test_baselines_stand_beside_and_the_verdict_is_in_words(report):
+    found, _, _ = report
+    assert [figures.model for figures in found.figures] == ["churn_model", "recency", "logistic"]
+    # the law holds an effect that turns its sign with recency, which neither baseline can say
+    assert found.beats_all_baselines
+    assert found.sentences[0].startswith("The model beats the recency baseline: AUC difference +")
+    assert found.figures[0].auc_interval.low < found.figures[0].auc < found.figures[0].auc_interval.high
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(0.01, 0.02, "beats"), (-0.01, 0.02, "is not distinguishable from"), (-0.02, -0.01, "loses to")],
+)
+def test_a_verdict_needs_an_interval_without_zero(low, high, verdict):
+    assert Comparison("logistic", (low + high) / 2, Interval(low, high)).verdict == verdict
+
+
+def test_plots_are_png(report):
+    pictures = churn_pngs(report[0])
+    assert set(pictures) == {"roc_and_precision_recall.png", "calibration.png", "lift.png"}
+    assert all(picture.startswith(b"\x89PNG") and len(picture) > 5_000 for picture in pictures.values())
+
+
+def test_the_judged_model_is_the_released_one(trained):
+    assert not trained.refit
+    assert trained.split == trained.report.split
+    assert trained.model.base_rate != trained.report.base_rate
+    assert trained.report.figures[0].auc > 0.7
+
+
+def test_nothing_after_the_test_cutoff_reaches_the_judged_model(histories, trained):
+    test_us = trained.report.as_of_us
+    last = max(histories, key=lambda key: histories[key][-1])  # keeps the log's end where it is
+
+    def without_future(key, days):
+        past = [day for day in days if day * DAY_US < test_us]
+        return past if past and key != last and int(key[1:]) % 2 else days
+
+    other = train_churn(
+        orders({key: without_future(key, days) for key, days in histories.items()}), CHURN_FEATURES, SETTINGS
+    )
+    assert other.report.base_rate > trained.report.base_rate + 0.1
+    assert other.model.to_files() == trained.model.to_files()
+    assert other.bands == trained.bands
+
+
+def test_refitting_moves_the_released_model_forward_and_says_so(histories, trained):
+    settings = ChurnSettings(**{**vars(SETTINGS), "refit_on_all": True})
+    again = train_churn(orders(histories), CHURN_FEATURES, settings)
+    assert again.refit
+    assert again.split.calibration == again.report.as_of_us
+    assert again.report.figures == trained.report.figures
+
+
+def test_the_backtest_judges_each_cutoff_and_names_those_it_skips(histories):
+    view = orders(histories)
+    found = backtest_churn(view, CHURN_FEATURES, SETTINGS, [round(x * DAY_US) for x in (50, 200, 300)])
+    assert [report.as_of_us // DAY_US for report in found.reports] == [200, 300]
+    (skipped,) = found.skipped
+    assert skipped[0] == 50 * DAY_US
+    assert "60 are needed" in skipped[1]
+    assert len(found.rows()) == 6
+
+
+def test_a_backtest_without_any_cutoff_left_is_refused(histories):
+    with pytest.raises(NotEnoughDataError, match="none of 1 cut-offs"):
+        backtest_churn(orders(histories), CHURN_FEATURES, SETTINGS, [50 * DAY_US])
