@@ -53,7 +53,7 @@ class Moment:
     def __init__(self, view: CustomerView, as_of_us: int) -> None:
         self.view = view
         self.as_of_us = as_of_us
-        self._positions: dict[tuple[str, int], Ints] = {}
+        self._positions: dict[tuple[str, int | None], Ints] = {}
         self._values: dict[Expression, Floats] = {}
 
     def value(self, expression: Expression) -> Floats:
@@ -66,12 +66,10 @@ class Moment:
 
     def start(self, track: str, days_back: int | None) -> Ints:
         """int64 (n_customers,): the place of the first event at or after `as_of - days_back`; None is the beginning."""
-        events = self.view.track(track)
-        if days_back is None:
-            return events.offsets[:-1]
         found = self._positions.get((track, days_back))
         if found is None:
-            found = positions(events, self.as_of_us - days_back * DAY_US)
+            events = self.view.track(track)
+            found = events.offsets[:-1] if days_back is None else positions(events, self.as_of_us - days_back * DAY_US)
             self._positions[track, days_back] = found
         return found
 

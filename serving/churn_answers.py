@@ -154,9 +154,11 @@ def _known_events(view: CustomerView, as_of_us: int) -> tuple[npt.NDArray[np.int
     n, end = view.n_customers, len(view)
     rows = np.repeat(np.arange(view.offsets.size - 1) % n, np.diff(view.offsets))[:end]
     known = (view.occurred_us[:end] < as_of_us) & (view.recorded_us[:end] < as_of_us)
+    rows, occurred_us = rows[known], view.occurred_us[:end][known]
+    order = np.lexsort((occurred_us, rows))
     last_us = np.full(n, NEVER_US, np.int64)
-    np.maximum.at(last_us, rows[known], view.occurred_us[:end][known])
-    return np.bincount(rows[known], minlength=n), last_us
+    last_us[rows[order]] = occurred_us[order]  # the last one written to a place stays
+    return np.bincount(rows, minlength=n), last_us
 
 
 def _answers(

@@ -6,7 +6,7 @@ a `Histories`; the views it hands out never change and may be read anywhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -37,7 +37,8 @@ _COLUMNS = (
     "value",
     "topic",
 )
-_MERGED_KEPT = 50_000
+_VIEWS_KEPT = 4_096
+_NOTHING: list[EventRow] = []
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +100,7 @@ class Histories:
         self._tail = store.tail()
         self._seq = 0
         self._rows: dict[str, list[EventRow]] = {}
-        self._merged: dict[str, tuple[int, CustomerView]] = {}
+        self._views: dict[str, tuple[int, CustomerView]] = {}  # the one asked for last stands last
         self.catch_up()
 
     @property
@@ -125,39 +126,34 @@ class Histories:
         return len(rows)
 
     def history(self, customer_key: str) -> CustomerView | None:
-        """The view of one customer; None where nothing is known of the customer."""
-        tail = self._rows.get(customer_key)
-        if tail is None:
-            return self._sealed_one(customer_key)
-        n_merged, known = self._merged.get(customer_key) or (0, self._sealed_one(customer_key))
-        if n_merged == len(tail) and known is not None:
-            return known
-        newer = CustomerView.from_events(to_events(tail[n_merged:]))
-        merged = newer if known is None else CustomerView.union([known, newer])
-        if len(self._merged) >= _MERGED_KEPT:
-            self._merged.pop(next(iter(self._merged)))
-        self._merged[customer_key] = (len(tail), merged)
-        return merged
+        """The view of one customer; None where nothing is known of the customer.
 
-    def many(self, customer_keys: Iterable[str]) -> tuple[CustomerView, ...]:
+        Views are kept for the customers asked for last, with the sums that features have made on them: a customer
+        who is here now is asked about again, and an event adds to the view instead of making it anew.
+        """
+        tail = self._rows.get(customer_key, _NOTHING)
+        n_merged, view = self._views.pop(customer_key, (0, None))
+        if view is None:
+            row = self.sealed.view.rows_of((customer_key,))
+            view = None if row[0] < 0 else self.sealed.view.select(row)
+        if n_merged < len(tail):
+            newer = CustomerView.from_events(to_events(tail[n_merged:]))
+            view = newer if view is None else CustomerView.union([view, newer])
+        if view is not None:
+            self._views[customer_key] = (len(tail), view)
+            if len(self._views) > _VIEWS_KEPT:
+                del self._views[next(iter(self._views))]
+        return view
+
+    def many(self, customer_keys: Collection[str]) -> tuple[CustomerView, ...]:
         """Views that together hold the given customers (distinct) as far as anything is known of them."""
-        sealed, views = [], []
-        for key in customer_keys:
-            if key in self._rows:
-                view = self.history(key)
-                if view is not None:
-                    views.append(view)
-            else:
-                sealed.append(key)
-        rows = self.sealed.view.rows_of(sealed)
+        if len(customer_keys) == 1:
+            view = self.history(next(iter(customer_keys)))
+            return () if view is None else (view,)
+        tails = [view for key in customer_keys if key in self._rows and (view := self.history(key)) is not None]
+        rows = self.sealed.view.rows_of([key for key in customer_keys if key not in self._rows])
         rows = np.sort(rows[rows >= 0])
-        if rows.size:
-            views.append(self.sealed.view.select(rows))
-        return tuple(views)
-
-    def _sealed_one(self, customer_key: str) -> CustomerView | None:
-        row = self.sealed.view.rows_of((customer_key,))
-        return None if row[0] < 0 else self.sealed.view.select(row)
+        return (*tails, self.sealed.view.select(rows)) if rows.size else tuple(tails)
 
     def _is_sealed(self, row: EventRow) -> bool:
         version = row["sealed_version"]

@@ -47,8 +47,13 @@ class SeasonShift:
         >>> SeasonShift((0.5, 0.0, 0.0, 0.0), anchor_us=0).at(0)
         0.0
         """
-        now, anchor = harmonics(np.array([as_of_us, self.anchor_us], dtype=np.int64))
-        return float((now - anchor) @ np.array(self.coefficients))
+        return self._level(as_of_us) - self._level(self.anchor_us)
+
+    def _level(self, instant_us: int) -> float:
+        """The harmonics of one instant, weighed; in plain floats, since every fresh score asks for another instant."""
+        turn = 2.0 * math.pi * instant_us / _YEAR_US
+        waves = (wave(turn * k) for k in range(1, N_HARMONICS + 1) for wave in (math.cos, math.sin))
+        return sum(weight * wave for weight, wave in zip(self.coefficients, waves, strict=True))
 
     def to_manifest(self) -> dict[str, object]:
         """The shift as JSON values."""
