@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from features.errors import ArtefactError, DataError
 from serving import strict_json
-from serving.booster_text import check_booster_text
+from serving.booster_text import check_booster_text, trees_only
 from serving.calibration import BetaCalibrator, sigmoid
 from serving.season import SeasonShift
 
@@ -34,7 +34,7 @@ class ChurnModel:
     base_rate: share that churned in the calibration slice.
     reference: ascending probabilities of the calibration slice, float64 (q,), evenly spaced ranks 0 to 1.
     medians: what is usual, the training median of each feature, float64 (f,); NaN where no customer had a value.
-    booster_text: LightGBM's text model.
+    booster_text: LightGBM's text model; what stands behind its trees is dropped.
     season: how the base rate moves with the year; None where the log was too short to tell.
     """
 
@@ -54,6 +54,7 @@ class ChurnModel:
 
     def __post_init__(self) -> None:
         _check_arrays(self)
+        object.__setattr__(self, "booster_text", trees_only(self.booster_text))
         object.__setattr__(self, "n_trees", check_booster_text(self.booster_text, self.feature_names))
         booster = lgb.Booster(model_str=self.booster_text)
         object.__setattr__(self, "_booster", booster)
@@ -144,6 +145,8 @@ class ChurnModel:
             booster_text = files["booster.txt"].decode("ascii")
         except UnicodeDecodeError:
             raise ArtefactError("booster.txt is not plain text; it was altered") from None
+        if trees_only(booster_text) != booster_text:
+            raise ArtefactError("booster.txt holds more than trees; it was altered")
         return cls(
             feature_names=strict_json.texts(content, "feature_names", _WHAT),
             fingerprint=strict_json.text(content, "fingerprint", _WHAT),

@@ -141,6 +141,14 @@ def test_every_truncation_of_the_trees_is_refused_before_lightgbm_aborts(model):
             check_booster_text(text[:length], NAMES)
 
 
+def test_what_stands_behind_the_trees_is_neither_kept_nor_read(model, booster_and_values):
+    assert model.booster_text.endswith("\n\nend of trees\n")
+    assert booster_and_values[0].model_to_string().startswith(model.booster_text)
+    files = model.to_files()
+    with pytest.raises(ArtefactError, match="more than trees"):
+        ChurnModel.from_files({**files, "booster.txt": files["booster.txt"] + b"\nparameters:\n[seed"})
+
+
 def swapped(text, old, new):
     assert old in text
     return text.replace(old, new, 1)
@@ -156,6 +164,9 @@ def swapped(text, old, new):
         ("leaf_value", lambda n: "1 " * n, "finite numbers leaf_value"),
         ("num_cat", lambda n: "1", "categorical"),
         ("num_leaves", lambda n: "99999999", "leaves"),
+        ("decision_type", lambda n: "1 " * n, "decides"),
+        ("leaf_count", lambda n: "1_0 " * (n + 1), "finite numbers leaf_count"),
+        ("shrinkage", lambda n: "", "finite numbers shrinkage"),
     ],
 )
 def test_a_damaged_tree_is_refused_by_its_number(model, field, value, said):

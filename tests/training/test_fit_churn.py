@@ -112,3 +112,15 @@ def test_bands_hold_the_shares_asked_for():
 def test_band_shares_that_leave_no_low_are_refused():
     with pytest.raises(ConfigurationError):
         choose_bands(np.arange(3.0) / 3, high_share=0.5, medium_share=0.5)
+
+
+def test_where_nothing_can_be_learnt_everybody_gets_the_base_rate():
+    rng = np.random.default_rng(5)
+    rows, later = known_law(rng, 260), known_law(rng, 2_000, (90,))
+    for part in (rows, later):
+        part.values[:] = 1.0
+    found = fit_churn(rows, later, SETTINGS)
+    said = found.probabilities(later.values[:3])
+    assert said == pytest.approx(later.labels.mean(), abs=0.01)
+    assert found.percentile(said).tolist() == [50.0] * 3
+    assert type(found).from_files(found.to_files()).probabilities(later.values[:3]).tolist() == said.tolist()
