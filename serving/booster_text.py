@@ -51,7 +51,7 @@ def trees_only(text: str) -> str:
     r"""The text without what stands behind its trees: importances and the parameters of training.
 
     >>> trees_only("tree\n...\n\nend of trees\n\nfeature_importances:\n")
-    'tree\\n...\\n\\nend of trees\\n'
+    'tree\n...\n\nend of trees\n'
     """
     trees, end, _ = text.partition(_END)
     return trees + end
