@@ -8,9 +8,11 @@ from typer.testing import CliRunner, Result
 from features.catalogue import catalogue_markdown
 from features.churn_features import CHURN_FEATURES
 from features.errors import ArtefactError, ConfigurationError, DataError
+from features.instants import format_instant
 from features.tables import IDENTITIES, read_table
 from features.workspace import Workspace
 from serving.release import load_release
+from serving.snapshots import Snapshots, StoredFeatures
 from training.cli.context import CliContext
 from training.cli.models import NOT_PROMOTED, register
 
@@ -119,24 +121,26 @@ def test_a_misspelt_setting_is_refused_by_every_command_that_reads_settings(line
             line.run(*words)
 
 
-def test_features_are_built_where_the_service_looks_for_them(line: CommandLine, shop: Workspace) -> None:
-    from serving.snapshots import newest_snapshot
+def stored_features(shop: Workspace) -> StoredFeatures:
+    snapshots = Snapshots(shop.snapshots, CHURN_FEATURES)
+    snapshots.poll()
+    assert snapshots.stored is not None
+    return snapshots.stored
 
+
+def test_features_are_built_where_the_service_looks_for_them(line: CommandLine, shop: Workspace) -> None:
     built = line.json("features", "build")
-    found = newest_snapshot(shop.snapshots, CHURN_FEATURES, None)
-    assert found is not None
-    assert str(found.path) == built["path"]
+    found = stored_features(shop)
+    assert format_instant(found.as_of_us) == built["as_of"]
     assert len(found.rows) == built["n_customers"]
     earlier = line.json("features", "build", "--as-of", "2025-06-01T00:00:00+02:00")
     assert earlier["as_of"] == "2025-05-31T22:00:00Z"
-    assert newest_snapshot(shop.snapshots, CHURN_FEATURES, None).path == found.path
+    assert stored_features(shop).as_of_us == found.as_of_us
 
 
 def test_one_customers_features_are_those_of_the_snapshot(line: CommandLine, shop: Workspace) -> None:
-    from serving.snapshots import newest_snapshot
-
     line.json("features", "build")
-    stored = newest_snapshot(shop.snapshots, CHURN_FEATURES, None)
+    stored = stored_features(shop)
     identities = {
         row["customer_key"]: row["customer_id"] for row in read_table(shop.identities, IDENTITIES).to_pylist()
     }
