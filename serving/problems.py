@@ -157,7 +157,7 @@ class Edge:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        exchange = _Exchange(scope, send, self._request_id(scope))
+        exchange = _Exchange(scope, send, self._echoed(scope))
         try:
             async with asyncio.timeout(self.timeout_s):
                 await self.app(scope, receive, exchange.send)
@@ -165,35 +165,35 @@ class Edge:
             await exchange.fail(problem_of(error))
         self.observe(scope, exchange.status, time.perf_counter() - started)
 
-    def _request_id(self, scope: Scope) -> bytes:
+    def _echoed(self, scope: Scope) -> list[tuple[bytes, bytes]]:
+        """The headers that every answer carries: the request id first, and the trace if one came."""
+        request_id, trace = None, []
         for name, value in scope["headers"]:
             if name == b"x-request-id" and 0 < len(value) <= 128 and value.isascii() and value.decode().isprintable():
-                return bytes(value)
-        return self.new_id().encode()
+                request_id = bytes(value)
+            elif name == b"traceparent":
+                trace.append((name, value))
+        return [(b"x-request-id", request_id or self.new_id().encode()), *trace]
 
 
 class _Exchange:
-    """One answer on its way out: adds the request id, and swaps a foreign error body for a problem."""
+    """One answer on its way out: adds the echoed headers, and swaps a foreign error body for a problem."""
 
-    def __init__(self, scope: Scope, send: Send, request_id: bytes) -> None:
+    def __init__(self, scope: Scope, send: Send, echoed: list[tuple[bytes, bytes]]) -> None:
         self.scope = scope
         self.forward = send
-        self.request_id = request_id
+        self.echoed = echoed
         self.status = 0
         self.foreign = False
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            kept = MutableHeaders(raw=message["headers"])
-            if self.status >= 400 and kept.get("content-type") != PROBLEM_TYPE:
+            if self.status >= 400:  # our own problems are raised, never sent: this body is somebody else's
                 self.foreign = True
-                await self._replace(kept)
+                await self._replace(MutableHeaders(raw=message["headers"]))
                 return
-            message["headers"].append((b"x-request-id", self.request_id))
-            for name, value in self.scope["headers"]:
-                if name == b"traceparent":
-                    message["headers"].append((name, value))
+            message["headers"].extend(self.echoed)
         if not self.foreign:
             await self.forward(message)
 
@@ -208,9 +208,9 @@ class _Exchange:
         if self.status:  # the answer is already under way: it can only be broken off
             return
         self.status = problem.status
-        body = orjson.dumps(problem.to_dict(self.request_id.decode()))
+        body = orjson.dumps(problem.to_dict(self.echoed[0][1].decode()))
         headers = [(b"content-type", PROBLEM_TYPE.encode()), (b"content-length", str(len(body)).encode())]
         headers += [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
-        headers.append((b"x-request-id", self.request_id))
+        headers += self.echoed
         await self.forward({"type": "http.response.start", "status": problem.status, "headers": headers})
         await self.forward({"type": "http.response.body", "body": body})

@@ -54,7 +54,7 @@ decisions = sa.Table(
     "decisions",
     metadata,
     sa.Column("seq", sa.Integer(), primary_key=True, autoincrement=True),
-    sa.Column("decision_id", sa.Text(), nullable=False, index=True),
+    sa.Column("decision_id", sa.Text(), nullable=False),  # no index: random ids would touch a page of it a row
     sa.Column("kind", sa.Text(), nullable=False),
     sa.Column("customer_key", sa.Text()),
     sa.Column("as_of_us", sa.BigInteger(), nullable=False),
