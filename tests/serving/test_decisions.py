@@ -1,0 +1,57 @@
+"""The decision log: everything handed over is kept as it was, or counted as lost."""
+
+import sqlite3
+from collections import Counter
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from serving.decisions import Decision, DecisionLog
+from serving.store import Store, decisions
+
+
+def decision(number: int) -> Decision:
+    return Decision(
+        f"d-{number}",
+        "churn" if number % 2 else "recommendation",
+        None if number % 3 else f"k:{number}",
+        number,
+        "first",
+        "none",
+        "champion",
+        churn_probability=number / 1_000 if number % 2 else None,
+        item_ids=None if number % 2 else ("a", f"b{number}"),
+        fingerprint="f",
+        feature_values=bytes([number % 256]) * 8,
+    )
+
+
+def test_whole_groups_and_the_rest_are_kept_in_order_as_handed_over(tmp_path: Path) -> None:
+    store, counted = Store.open(tmp_path / "service.db"), Counter[str]()
+    log = DecisionLog(store, capacity=1_000, count=lambda outcome, n: counted.update({outcome: n}))
+    for number in range(150):  # two statements of 64 rows, and 22 by themselves
+        log.record(decision(number))
+    log.close()
+    assert counted == {"written": 150}
+    with store.read() as connection:
+        kept = connection.execute(sa.select(decisions).order_by(decisions.c.seq)).mappings().all()
+    assert [row["decision_id"] for row in kept] == [f"d-{number}" for number in range(150)]
+    for number in (0, 1, 63, 64, 127, 149):
+        wanted = decision(number)
+        row = kept[number]
+        assert (row["kind"], row["customer_key"], row["as_of_us"]) == (wanted.kind, wanted.customer_key, number)
+        assert (row["churn_probability"], row["feature_values"]) == (wanted.churn_probability, wanted.feature_values)
+        assert row["item_ids"] == (None if number % 2 else f'["a", "b{number}"]')
+
+
+def test_a_full_queue_drops_and_a_locked_store_fails_and_both_are_counted(tmp_path: Path) -> None:
+    store, counted = Store.open(tmp_path / "service.db", lock_timeout_ms=20), Counter[str]()
+    holder = sqlite3.connect(tmp_path / "service.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    log = DecisionLog(store, capacity=5, count=lambda outcome, n: counted.update({outcome: n}))
+    for number in range(8):
+        log.record(decision(number))
+    log.close()
+    holder.execute("ROLLBACK")
+    holder.close()
+    assert counted == {"dropped": 3, "failed": 5}
