@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from features.raw_events import RawEvents, encode_events
 from features.schema import KINDS
-from features.tracks import ORDER, Column, Ints, Track
+from features.sorting import stable_order
+from features.tracks import ORDER, Columns, Ints, Track
 
 __all__ = ["TRACKS", "CustomerView"]
 
@@ -47,7 +48,7 @@ class CustomerView:
     recorded_us: Ints = field(repr=False)
     item: npt.NDArray[np.int32] = field(repr=False)
     order: npt.NDArray[np.int32] = field(repr=False)
-    columns: dict[str, Column] = field(repr=False)
+    columns: Columns = field(repr=False)
     _tracks: dict[str, Track] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -104,7 +105,7 @@ class CustomerView:
             self.occurred_us[part],
             self.recorded_us[part],
             self.item[part],
-            {name: column[part] for name, column in self.columns.items()},
+            self.columns.at(part),
         )
 
     def select(self, rows: Ints | Sequence[int]) -> CustomerView:
@@ -149,7 +150,7 @@ class CustomerView:
             recorded_us=self.recorded_us[places],
             item=renumber[item],
             order=self.order[places],
-            columns={name: column[places] for name, column in self.columns.items()},
+            columns=self.columns.at(places),
         )
 
     def raw(self, keep: npt.NDArray[np.bool_] | None = None) -> RawEvents:
@@ -182,7 +183,7 @@ def _assemble(raw: RawEvents) -> CustomerView:
     n = raw.customer_keys.size
     segment = raw.kind.astype(np.int64) * n + raw.row
     counts = np.bincount(segment, minlength=len(TRACKS) * n).astype(np.int64)
-    places = _canonical_order(raw, segment)
+    places = _canonical_order(raw, segment, counts)
     before = int(counts[: _PURCHASE * n].sum())
     lines = places[before : before + int(counts[_PURCHASE * n : (_PURCHASE + 1) * n].sum())]
     first = lines[_first_lines(raw.row[lines], raw.order[lines], raw.occurred_us[lines])]
@@ -194,40 +195,47 @@ def _assemble(raw: RawEvents) -> CustomerView:
         item_ids=raw.item_ids,
         order_ids=raw.order_ids,
         offsets=np.concatenate(([0], np.cumsum(counts))),
-        occurred_us=raw.occurred_us[places],
-        recorded_us=raw.recorded_us[places],
-        item=raw.item[places],
-        order=raw.order[places],
-        columns={name: column[places] for name, column in raw.columns.items()},
+        occurred_us=raw.occurred_us.take(places),
+        recorded_us=raw.recorded_us.take(places),
+        item=raw.item.take(places),
+        order=raw.order.take(places),
+        columns=Columns(raw.columns, places),
     )
 
 
-def _canonical_order(raw: RawEvents, segment: Ints) -> Ints:
-    """int64 (m,): the places that sort events by (segment, occurred_at), ties by item, value, amount."""
-    size = raw.occurred_us.size
+def _canonical_order(raw: RawEvents, segment: Ints, counts: Ints) -> Ints:
+    """int64 (m,): the places that sort events by (segment, occurred_at), ties by item, then by value, amount, ..."""
     by_time = np.argsort(raw.occurred_us)
-    # (segment, rank in time) in one int64: a plain sort of it is several times faster than a stable argsort
-    order = by_time[np.sort(segment[by_time] * size + np.arange(size)) % max(size, 1)]
-    tied = (segment[order[1:]] == segment[order[:-1]]) & (raw.occurred_us[order[1:]] == raw.occurred_us[order[:-1]])
-    if tied.any():
-        in_run = np.flatnonzero(np.concatenate((tied, [False])) | np.concatenate(([False], tied)))
-        run = np.cumsum(np.concatenate(([True], ~tied)))[in_run]
-        members = order[in_run]
-        columns = raw.columns
-        within = np.lexsort(
-            (
-                raw.recorded_us[members],
-                columns["quantity"][members],
-                columns["discount_minor"][members],
-                columns["amount_minor"][members],
-                columns["has_value"][members],
-                columns["value"][members],
-                raw.item[members],
-                run,
-            )
-        )
-        order[in_run] = members[within]
-    return np.asarray(order)
+    order = by_time.take(stable_order(segment.take(by_time), counts.size))
+    tied = _equal_neighbours(np.repeat(np.arange(counts.size), counts), raw.occurred_us.take(order))
+    if not tied.any():
+        return order
+    in_run, run = _members(tied)
+    members = order[in_run]
+    n_items = raw.item_ids.size + 1
+    key = run * n_items + (raw.item[members] + 1)
+    settled = stable_order(key, (int(run[-1]) + 1) * n_items)
+    members = order[in_run] = members[settled]
+    still = _equal_neighbours(key[settled])
+    if still.any():
+        within, run = _members(still)
+        members = members[within]
+        names = ("out_of_stock", "channel", "quantity", "discount_minor", "amount_minor", "has_value", "value")
+        keys = [raw.recorded_us[members], *(raw.columns[name][members] for name in names), run]
+        order[in_run[within]] = members[np.lexsort(keys)]
+    return order
+
+
+def _equal_neighbours(*keys: Ints) -> npt.NDArray[np.bool_]:
+    """Booleans (m - 1,): whether all keys of an event equal those of the next one."""
+    return np.asarray(np.logical_and.reduce([key[1:] == key[:-1] for key in keys]))
+
+
+def _members(tied: npt.NDArray[np.bool_]) -> tuple[Ints, Ints]:
+    """The places that lie in a run of equal neighbours, and for each the number of its run, from 0."""
+    in_run = np.flatnonzero(np.concatenate((tied, [False])) | np.concatenate(([False], tied)))
+    run = np.cumsum(np.concatenate(([False], ~tied)))[in_run]
+    return in_run, run - run[0]
 
 
 def _first_lines(row: Ints, order: npt.NDArray[np.int32], occurred_us: Ints) -> Ints:
@@ -238,8 +246,11 @@ def _first_lines(row: Ints, order: npt.NDArray[np.int32], occurred_us: Ints) -> 
     places = np.arange(row.size)
     named = order >= 0
     first = np.zeros(row.size, np.bool_)
-    pair = row[named] * (int(order.max(initial=-1)) + 1) + order[named]
-    first[places[named][np.unique(pair, return_index=True)[1]]] = True
+    n_orders = int(order.max(initial=-1)) + 1
+    pair = row[named] * n_orders + order[named]
+    ascending = stable_order(pair, (int(row.max(initial=0)) + 1) * n_orders)
+    ordered = pair.take(ascending)
+    first[places[named][ascending[np.concatenate(([True], ordered[1:] != ordered[:-1]))[: pair.size]]]] = True
     bare = places[~named]
     if bare.size:
         again = (row[bare[1:]] == row[bare[:-1]]) & (occurred_us[bare[1:]] == occurred_us[bare[:-1]])

@@ -24,11 +24,12 @@ def positions(track: Track, instant_us: int) -> Ints:
     """
     if track.offsets.size == 2:  # one customer: the times are sorted, so a search does
         return track.offsets[:1] + track.occurred_us.searchsorted(instant_us)
-    before = np.empty(len(track) + 1, np.int64)
-    before[0] = 0
-    np.cumsum(track.occurred_us < instant_us, out=before[1:])
-    reached = before[track.offsets]
-    return track.offsets[:-1] + (reached[1:] - reached[:-1])
+    there = track.customers_with_events()
+    before = (track.occurred_us < instant_us).view(np.int8)
+    reached = track.offsets[:-1].copy()
+    if there.size:
+        reached[there] += np.add.reduceat(before, track.offsets[there], dtype=np.int32)
+    return reached
 
 
 def counts(view: CustomerView, track: str, start_us: int, end_us: int) -> Ints:
