@@ -156,7 +156,8 @@ def test_churn_of_the_simulated_shop_comes_near_the_oracle(kernel):
     run = Executed("02_churn", kernel)
     check_churn(run)
     oracle, ours = run.numbers(r"AUC of the oracle (\d\.\d+), ours (\d\.\d+)\.")
-    assert oracle - 0.05 < ours < oracle + 0.02  # some 900 customers: the standard error of the difference is .007 (bootstrap)
+    # some 900 customers: the standard error of the difference is .007 by a bootstrap
+    assert oracle - 0.05 < ours < oracle + 0.02
     assert run.n_images == 7
     assert run.complaints == ""
 
