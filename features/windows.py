@@ -11,7 +11,7 @@ import numpy as np
 from features.customer_view import CustomerView
 from features.tracks import NEVER_US, Ints, Track
 
-__all__ = ["counts", "first_us", "last_us", "positions", "totals"]
+__all__ = ["counts", "counts_known", "first_us", "last_us", "positions", "totals"]
 
 
 def positions(track: Track, instant_us: int) -> Ints:
@@ -36,6 +36,15 @@ def counts(view: CustomerView, track: str, start_us: int, end_us: int) -> Ints:
     """int64 (n_customers,): events of a track with `start_us <= occurred_at < end_us`."""
     events = view.track(track)
     return positions(events, end_us) - positions(events, start_us)
+
+
+def counts_known(view: CustomerView, track: str, start_us: int, end_us: int, known_us: int) -> Ints:
+    """int64 (n_customers,): as `counts`, of what was recorded before `known_us`, which is `end_us` or later."""
+    found = counts(view, track, start_us, end_us)
+    hidden = view.hidden_at(known_us)
+    if hidden.size:
+        found[hidden] = counts(view.select(hidden).known_at(known_us), track, start_us, end_us)
+    return found
 
 
 def totals(view: CustomerView, track: str, column: str, start_us: int, end_us: int) -> Ints:

@@ -1,7 +1,8 @@
 """Judge a churn model forward in time, with the very scorer that the service calls; and the whole road to one.
 
 The model that is judged saw nothing from the test cut-off on: its training label windows end before the calibration
-slice (or, where the log is short, before the test with customers held out), and calibration ends before the test.
+slice (or, where the log is short, before the test with customers held out), and calibration ends before the test. An
+order that occurred before the test cut-off and was recorded later is in none of its labels.
 By default the model that was judged is the model that is released. With `refit_on_all` the released one is of the same
 recipe, fitted up to the latest labelled cut-off, and the report's figures are those of its judged predecessor.
 """
@@ -206,9 +207,14 @@ def judge_churn(
 def _fit(
     view: CustomerView, feature_set: FeatureSet, split: TimeSplit, settings: ChurnSettings, end_us: int
 ) -> _Fitted:
-    training_set = build_training_set(view, feature_set, split.train, settings, observed_until_us=end_us)
+    """Fit as at the test's cut-off: an order recorded after it labels nobody."""
+    training_set = build_training_set(
+        view, feature_set, split.train, settings, observed_until_us=end_us, known_us=split.test
+    )
     if split.calibration_by == "later_slice":
-        calibration_set = label_cutoff(view, feature_set, split.calibration, settings, observed_until_us=end_us)
+        calibration_set = label_cutoff(
+            view, feature_set, split.calibration, settings, observed_until_us=end_us, known_us=split.test
+        )
     else:
         rng = np.random.default_rng([settings.seed, 1])
         training_set, held_out = training_set.split_customers(settings.calibration_share, rng)

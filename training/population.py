@@ -8,7 +8,7 @@ import numpy.typing as npt
 from features.customer_view import CustomerView
 from features.instants import DAY_US
 from features.tracks import ORDER
-from features.windows import counts
+from features.windows import counts_known
 from training.churn_settings import ChurnSettings
 
 __all__ = ["eligible"]
@@ -23,9 +23,5 @@ def eligible(view: CustomerView, as_of_us: int, settings: ChurnSettings) -> npt.
         bool, shape (n_customers,).
     """
     start = as_of_us - settings.eligible_days * DAY_US
-    ordered = counts(view, ORDER, start, as_of_us) > 0
-    hidden = view.hidden_at(as_of_us)
-    if hidden.size:
-        known = view.select(hidden).known_at(as_of_us)
-        ordered[hidden] = counts(known, ORDER, start, as_of_us) > 0
+    ordered: npt.NDArray[np.bool_] = counts_known(view, ORDER, start, as_of_us, as_of_us) > 0
     return ordered

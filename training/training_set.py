@@ -87,14 +87,20 @@ class TrainingSet:
 
 
 def label_cutoff(
-    view: CustomerView, feature_set: FeatureSet, as_of_us: int, settings: ChurnSettings, *, observed_until_us: int
+    view: CustomerView,
+    feature_set: FeatureSet,
+    as_of_us: int,
+    settings: ChurnSettings,
+    *,
+    observed_until_us: int,
+    known_us: int | None = None,
 ) -> TrainingSet:
-    """The eligible customers of one cut-off, one row each.
+    """The eligible customers of one cut-off, one row each; with `known_us`, labelled as was known then.
 
     Raises:
         NotEnoughDataError: nobody is eligible, or the label window is not yet observed.
     """
-    labels = churned(view, as_of_us, settings, observed_until_us=observed_until_us)
+    labels = churned(view, as_of_us, settings, observed_until_us=observed_until_us, known_us=known_us)
     rows = np.flatnonzero(eligible(view, as_of_us, settings)).astype(np.int64)
     if rows.size == 0:
         raise NotEnoughDataError(
@@ -122,14 +128,16 @@ def build_training_set(
     settings: ChurnSettings,
     *,
     observed_until_us: int,
+    known_us: int | None = None,
 ) -> TrainingSet:
-    """The labelled rows of several cut-offs, in the order of the cut-offs.
+    """The labelled rows of several cut-offs, in the order of the cut-offs; with `known_us`, as was known then.
 
     Raises:
         NotEnoughDataError: a cut-off has nobody eligible or no whole label window, or none is given.
     """
     parts = [
-        label_cutoff(view, feature_set, cutoff, settings, observed_until_us=observed_until_us) for cutoff in cutoffs
+        label_cutoff(view, feature_set, cutoff, settings, observed_until_us=observed_until_us, known_us=known_us)
+        for cutoff in cutoffs
     ]
     if not parts:
         raise NotEnoughDataError("0 cut-offs were given; at least 1 is needed")

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from features.churn_features import CHURN_FEATURES
+from features.customer_view import CustomerView
 from features.errors import NotEnoughDataError
 from features.instants import DAY_US
 from serving.bands import Bands
@@ -111,6 +112,22 @@ def test_nothing_after_the_test_cutoff_reaches_the_judged_model(histories, train
     assert other.report.base_rate > trained.report.base_rate + 0.1
     assert other.model.to_files() == trained.model.to_files()
     assert other.bands == trained.bands
+
+
+def test_an_order_recorded_after_the_test_cutoff_labels_nobody_in_the_judged_fit(histories, trained):
+    """What was recorded later might as well not have been written down, as far as the judged model knows."""
+    test_us = trained.report.as_of_us
+    last = max(histories, key=lambda key: histories[key][-1])  # keeps the log's end where it is
+    start = test_us / DAY_US - SETTINGS.label_window_days  # of the calibration slice's label window
+    ends = {key: [day for day in days if day < start] for key, days in histories.items()}
+    silenced = {key for key, past in ends.items() if past and key != last and int(key[1:]) % 2}
+    without = {key: ends[key] if key in silenced else days for key, days in histories.items()}
+    late = {key: [day for day in histories[key] if day >= start] for key in silenced}
+    # recorded 100 days after: after the test cut-off, all of them
+    whole = CustomerView.union([orders(without), orders(late, recorded_after=100)])
+    others = [train_churn(view, CHURN_FEATURES, SETTINGS) for view in (orders(without), whole)]
+    assert others[0].model.base_rate > trained.model.base_rate + 0.1
+    assert others[1].model.to_files() == others[0].model.to_files()
 
 
 def test_refitting_moves_the_released_model_forward_and_says_so(histories, trained):

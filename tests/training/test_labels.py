@@ -25,6 +25,20 @@ def test_an_order_counts_from_the_gaps_end_to_the_windows_end():
     assert found == {"before": True, "first": False, "last": False, "end": True, "gap": True}
 
 
+def test_an_order_recorded_too_late_for_a_fit_labels_nobody_there():
+    # both order at 120, inside [105, 135); a's order is recorded 20 days later, at 140
+    late, prompt = orders({"a": [50, 120]}, recorded_after=20), orders({"a": [50, 120]})
+    for view, known, expected in ((late, 140, True), (late, 141, False), (prompt, 140, False)):
+        found = churned(view, at(100), SETTINGS, observed_until_us=END, known_us=at(known))
+        assert found.tolist() == [expected]
+    assert churned(late, at(100), SETTINGS, observed_until_us=END).tolist() == [False]
+
+
+def test_a_label_window_is_over_before_it_must_be_known():
+    with pytest.raises(NotEnoughDataError, match="must be known"):
+        churned(orders({"a": [1]}), at(100), SETTINGS, observed_until_us=END, known_us=at(135) - 1)
+
+
 def test_an_unobserved_label_window_is_refused_with_its_dates():
     view = orders({"a": [1]})
     assert churned(view, at(100), SETTINGS, observed_until_us=at(135)).tolist() == [True]
