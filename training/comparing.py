@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -127,11 +127,12 @@ def _judge_churn(
             f"one version tells {ours.horizon_days} days after a gap of {ours.gap_days}, the other "
             f"{theirs.horizon_days} after {theirs.gap_days}: they answer different questions"
         )
+    asked = replace(settings.churn, label_window_days=ours.horizon_days, gap_days=ours.gap_days)
     progress("reading the event log")
     data = read_log(workspace, int(challenger.tags["log_version"]))
     as_of_us = parse_instant(challenger.tags["test_as_of"])
     progress("judging both versions on the same customers")
-    rows = label_cutoff(data.view, CHURN_FEATURES, as_of_us, settings.churn, observed_until_us=data.end_us)
+    rows = label_cutoff(data.view, CHURN_FEATURES, as_of_us, asked, observed_until_us=data.end_us)
     said = {"ours": _said(ours, rows), "theirs": _said(theirs, rows)}
     return _compared(challenger, champion, said, rows, settings)
 

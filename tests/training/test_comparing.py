@@ -34,6 +34,9 @@ def test_two_churn_versions_are_judged_on_the_same_rows(
     # judged again from the files, the figures are those that training recorded
     assert found.challenger.metrics["auc"] == pytest.approx(poor.metrics["auc"], abs=1e-12)
     assert found.champion.metrics["auc"] == pytest.approx(good.metrics["auc"], abs=1e-12)
+    # the rows are labelled by the question that both models answer, whatever the settings ask for by now
+    thirty = replace(quick_settings, churn=replace(quick_settings.churn, label_window_days=30))
+    assert compare_versions(shop, registry, poor.version, good.version, thirty) == found
     low, high = found.difference
     assert low <= poor.metrics["auc"] - good.metrics["auc"] <= high
 
