@@ -63,7 +63,10 @@ class ChurnSettings:
     trees: TreeSettings = field(default_factory=TreeSettings)
 
     def __post_init__(self) -> None:
-        for name in ("label_window_days", "eligible_days", "step_days", "max_train_cutoffs", "min_rows", "num_threads"):
+        for name in (
+            *("label_window_days", "eligible_days", "step_days", "max_train_cutoffs", "min_train_cutoffs"),
+            *("min_rows", "min_each_outcome", "bootstrap_replicates", "num_threads"),
+        ):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"setting churn.{name} is {getattr(self, name)}; it must be at least 1")
         for name in ("gap_days", "embargo_days", "min_history_days", "seed"):

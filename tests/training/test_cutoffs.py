@@ -76,7 +76,17 @@ def test_the_observed_span_ends_just_after_the_last_event():
     assert observed_span(orders({"a": [3, 5], "b": [4]})) == (3 * DAY_US, 5 * DAY_US + 1)
 
 
-@pytest.mark.parametrize("wrong", [{"label_window_days": 0}, {"gap_days": -1}, {"calibration_share": 1.0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"label_window_days": 0},
+        {"gap_days": -1},
+        {"calibration_share": 1.0},
+        {"bootstrap_replicates": 0},
+        {"min_train_cutoffs": 0},
+        {"min_each_outcome": 0},
+    ],
+)
 def test_settings_out_of_range_are_refused_by_name(wrong):
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
         ChurnSettings(**wrong)
