@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -154,8 +155,15 @@ def _mlflow_page(workspace: Workspace, port: int) -> Iterator[None]:
             page.wait(timeout=20)
 
 
+def _shown_program() -> str:
+    """What to type for `holdfast` here: the path of this very program, relative where it lies below."""
+    program = Path(sys.argv[0]).absolute()
+    return str(program.relative_to(Path.cwd())) if program.is_relative_to(Path.cwd()) else program.name
+
+
 def _what_next(console: Console, workspace: Workspace, base: str, page: int) -> None:
-    holdfast = f"holdfast -w {workspace.root}"
+    program = _shown_program()
+    holdfast = f"{program} -w {workspace.root}"
     console.print(
         Panel(
             f"API page        {base}/docs\n"
@@ -163,10 +171,10 @@ def _what_next(console: Console, workspace: Workspace, base: str, page: int) -> 
             f"MLflow's page   http://127.0.0.1:{page}  (runs, figures, pictures, model cards; up in some seconds)\n"
             f"all scores      {workspace.root / 'scores.csv'}\n\n"
             "what to type next, in another terminal:\n"
-            f"  {holdfast} rollout status\n"
-            f"  {holdfast} compare churn champion 1\n"
-            f"  {holdfast} seal                    what the service accepted goes into the log\n"
-            "  holdfast import orders.csv --mapping orders --dry-run      your own orders",
+            f"  {holdfast} rollout status             which release serves whom\n"
+            f"  {holdfast} backtest churn             the model at many past cut-offs\n"
+            f"  {holdfast} seal                       what the service accepted goes into the log\n"
+            f"  {program} import orders.csv --mapping orders --dry-run      your own orders",
             title="where to look, what to do",
         )
     )
