@@ -67,6 +67,7 @@ def lift_png(report: ChurnReport) -> bytes:
         lift = lift_by_decile(report.scored.labels, report.scored.probabilities[row.model])
         axes.plot(np.arange(1, lift.size + 1), lift, marker="o", label=row.model)
     axes.axhline(1.0, color="grey", linestyle=":")
+    axes.set_xticks(np.arange(1, 11))
     axes.set(xlabel="tenth of the customers, riskiest first", ylabel="lift", title="Lift by decile")
     axes.legend(loc="upper right")
     return _png(figure, report)
@@ -85,7 +86,7 @@ def _curves(labels: npt.NDArray[np.bool_], said: Array) -> tuple[Array, Array, A
 
 
 def _png(figure: Figure, report: ChurnReport) -> bytes:
-    figure.suptitle(f"{report.n_customers:,} customers at {format_instant(report.as_of_us)}")
+    figure.suptitle(f"{report.n_customers:,} customers at {format_instant(report.as_of_us)[:10]}")
     out = io.BytesIO()
     figure.savefig(out, format="png", metadata={"Software": ""})
     return out.getvalue()

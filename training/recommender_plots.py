@@ -69,7 +69,7 @@ def _bars(estimates: list[Estimate]) -> list[list[float]]:
 def _png(figure: Figure, report: RecommenderReport) -> bytes:
     figure.suptitle(
         f"judged on {report.n_judged} customers, purchases in {report.label_days} days from "
-        f"{format_instant(report.as_of_us)}",
+        f"{format_instant(report.as_of_us)[:10]}",
         fontsize=9,
     )
     buffer = io.BytesIO()
