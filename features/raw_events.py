@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.errors import DataError
+from features.errors import DataError, TimeError
 from features.schema import KINDS
 from features.tracks import BASE_COLUMNS, CHANNELS, Column, Ints
 
@@ -63,6 +63,7 @@ def encode_events(events: pa.Table) -> RawEvents:
 
     Raises:
         DataError: a required column is absent, a kind is unknown, or amounts are in more than one currency.
+        TimeError: a time has no time zone.
     """
     for name in ("customer_key", "occurred_at", "recorded_at", "kind"):
         if name not in events.column_names:
@@ -112,6 +113,8 @@ def _integers(column: pa.ChunkedArray, null: int) -> Ints:
 
 
 def _instants(column: pa.ChunkedArray) -> Ints:
+    if getattr(column.type, "tz", "") is None:
+        raise TimeError(f"a time of the event table is {column.type}, which has no time zone; give it one")
     return np.asarray(column.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())).astype(np.int64, copy=False)
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.errors import DataError
+from features.errors import DataError, TimeError
 from features.instants import DAY_US
 from features.schema import KINDS, MAX_ID_LENGTH, TableSchema
 
@@ -129,6 +129,7 @@ def shaped(rows: pa.Table, schema: TableSchema) -> pa.Table:
 
     Raises:
         DataError: a required column is absent, a column is unknown or of a type that does not fit.
+        TimeError: a time has no time zone.
     """
     unknown = [name for name in rows.column_names if name not in schema.names]
     if unknown:
@@ -136,10 +137,14 @@ def shaped(rows: pa.Table, schema: TableSchema) -> pa.Table:
     arrays = []
     for column in schema.columns:
         if column.name in rows.column_names:
+            given = rows[column.name].type
+            if pa.types.is_timestamp(column.type) and (pa.types.is_date(given) or getattr(given, "tz", "") is None):
+                raise TimeError(
+                    f"{schema.name}.{column.name} is {given}, which has no time zone; convert it to {column.type}"
+                )
             try:
                 arrays.append(rows[column.name].cast(column.type))
             except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-                given = rows[column.name].type
                 raise DataError(
                     f"{schema.name}.{column.name} is {given} and does not fit {column.type}; convert it"
                 ) from None
@@ -201,7 +206,7 @@ def _check_currency(columns: dict[str, pa.ChunkedArray], findings: Findings) -> 
     currency = columns["currency"]
     if currency.null_count < len(currency):
         words = currency.combine_chunks().dictionary_encode()
-        good = [word is not None and len(word) == 3 and word.isascii() and word.isupper()
+        good = [word is not None and len(word) == 3 and word.isascii() and word.isalpha() and word.isupper()
                 for word in words.dictionary.to_pylist()]  # fmt: skip
         bad = pa.array([not one for one in good], pa.bool_()).take(words.indices)
         findings.mark(_mask(bad), "currency", "is not a three-letter ISO-4217 code")

@@ -4,7 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from features.errors import DataError
+from features.customer_view import CustomerView
+from features.errors import DataError, TimeError
 from features.schema import CUSTOMERS, EVENTS
 from features.schema_page import schema_page
 from features.validation import validate
@@ -35,6 +36,7 @@ def table(*rows):
         ({"amount_minor": None}, "amount_minor", "is missing; kind purchase needs it"),
         ({"currency": None}, "currency", "is missing; kind purchase needs it"),
         ({"currency": "euro"}, "currency", "is not a three-letter ISO-4217 code"),
+        ({"currency": "E1R"}, "currency", "is not a three-letter ISO-4217 code"),
         ({"kind": "return", "currency": None}, "currency", "is missing beside amount_minor"),
         ({"kind": "view", "item_id": None}, "item_id", "is missing; kind view needs it"),
         ({"kind": "csat"}, "value", "is missing; kind csat needs it"),
@@ -81,6 +83,16 @@ def test_a_missing_or_unknown_column_or_type_is_refused_by_name():
         validate(pa.table({"customer_key": ["c"], "email": ["x"]}), CUSTOMERS)
     with pytest.raises(DataError, match="signed_up_at"):
         validate(pa.table({"customer_key": ["c"], "signed_up_at": ["soon"]}), CUSTOMERS)
+
+
+@pytest.mark.parametrize("naive", [pa.timestamp("us"), pa.timestamp("s"), pa.date32()])
+def test_a_time_without_a_zone_is_refused(naive):
+    rows = table({}).set_column(2, "occurred_at", pa.array([0], pa.int32()).cast(pa.date32()).cast(naive))
+    with pytest.raises(TimeError, match=r"occurred_at is .* no time zone"):
+        validate(rows, EVENTS)
+    if naive != pa.date32():
+        with pytest.raises(TimeError, match="no time zone"):
+            CustomerView.from_events(rows)
 
 
 def test_the_schema_page_is_current():
