@@ -54,7 +54,7 @@ def millionths(column: pa.Array, field: str, findings: Findings) -> tuple[_Int, 
         findings.mark(wrong, field, "is not a number")
     elif pa.types.is_integer(column.type) or pa.types.is_decimal(column.type):
         there = pc.is_valid(column).to_numpy(zero_copy_only=False)
-        large = pc.greater_equal(pc.abs(column.cast(pa.float64())), float(_LARGEST))
+        large = pc.greater_equal(pc.abs(column.cast(pa.float64(), safe=False)), float(_LARGEST))
         column = pc.if_else(large, None, column.cast(pa.decimal128(38, 6), safe=False)).cast(_DECIMAL)
         findings.mark(pc.fill_null(large, fill_value=False).to_numpy(zero_copy_only=False), field, _TOO_LARGE)
     else:
@@ -69,7 +69,7 @@ def millionths(column: pa.Array, field: str, findings: Findings) -> tuple[_Int, 
 
 def whole_numbers(column: pa.Array, field: str, findings: Findings) -> tuple[_Int, _Bool]:
     """Whole numbers, int64 (0 where missing or wrong), and which rows have one. "3.0" is whole, "3.5" is not."""
-    if pa.types.is_integer(column.type):
+    if pa.types.is_integer(column.type) and column.type != pa.uint64():
         return (
             pc.fill_null(column.cast(pa.int64()), 0).to_numpy(zero_copy_only=False),
             pc.is_valid(column).to_numpy(zero_copy_only=False),

@@ -1,7 +1,7 @@
 """Where rows that could not be accepted are kept, with the reason and as they stood, for someone to mend.
 
 One JSONL file an import, readable by its owner alone, since rows may carry outside ids: `{row, field, reason,
-original}`; `original` is the row by source column, or the line where it could not be divided.
+original}`; `original` is the row by source column, or the line where it could not be divided or read.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Quarantine:
         if positions:
             originals: list[object] = list(batch.rows.take(pa.array(positions)).to_pylist())
             if batch.lines is not None:
-                originals = [json.loads(batch.lines[position]) for position in positions]
+                originals = [_original(batch.lines[position]) for position in positions]
             for found, original in zip(findings.to_pylist(), originals, strict=True):
                 self._write({**found, "original": original})
 
@@ -69,5 +69,15 @@ class Quarantine:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._part = self._folder / f".{self._source_name}.{os.getpid()}.part"
             descriptor = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            self._file = os.fdopen(descriptor, "w", encoding="utf-8")
+            # Half a surrogate pair, which JSON can hold and UTF-8 cannot, is written as JSON's own escape of it.
+            self._file = os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace")
         self._file.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+
+
+def _original(line: str) -> object:
+    """The object on a line of JSON; the line itself if Python cannot hold it, as a number of 5,000 digits."""
+    try:
+        found: object = json.loads(line)
+    except (ValueError, RecursionError):
+        return line
+    return found

@@ -29,7 +29,7 @@ _Bool = npt.NDArray[np.bool_]
 
 
 class SourceColumns:
-    """Columns of a batch by source name; text is trimmed, and null where nothing is left."""
+    """Columns of a batch by source name; text is trimmed, and null where nothing is left; so is NaN."""
 
     def __init__(self, rows: pa.RecordBatch) -> None:
         self._rows = rows
@@ -56,6 +56,8 @@ class SourceColumns:
                 shortest = pc.min(pc.binary_length(column)).as_py()
                 if shortest == 0:
                     column = pc.if_else(pc.equal(pc.binary_length(column), 0), None, column)
+            elif pa.types.is_floating(column.type) and pc.any(pc.is_nan(column)).as_py():
+                column = pc.if_else(pc.is_nan(column), None, column)
             self._clean[name] = column
         return self._clean[name]
 

@@ -194,22 +194,22 @@ country = "country"
 def test_rules_drop_by_name_returns_are_positive_and_titles_are_the_most_frequent(tmp_path, workspace):
     rows = pa.table(
         {
-            "doc": ["1", "C2", "3", "4", "5"],
-            "who": pa.array([7.0, 7.0, None, 8.0, 7.0]),  # ids as floats, as pandas leaves them
-            "what": ["a", "a", "a", "a", "a"],
-            "when": pa.array([10**9] * 4 + [10**9 + 60], pa.int64()).cast(pa.timestamp("s")),
-            "n": [2, -1, 1, 1, 1],
-            "price": [1.1, 1.1, 1.1, 1.1, 2.675],
-            "off": [0.0, 0.0, 0.0, 0.0, 0.5],
-            "shop": ["uk", "uk", "uk", "fr", "uk"],
-            "title": [" Mug ", "mug", "mug", "mug", "Mug"],
-            "country": ["UK", None, "UK", "UK", ""],
+            "doc": ["1", "C2", "3", "4", "5", "6"],
+            "who": pa.array([7.0, 7.0, None, 8.0, 7.0, float("nan")]),  # ids as floats, as pandas and Polars leave them
+            "what": ["a", "a", "a", "a", "a", "a"],
+            "when": pa.array([10**9] * 4 + [10**9 + 60] * 2, pa.int64()).cast(pa.timestamp("s")),
+            "n": [2, -1, 1, 1, 1, 1],
+            "price": [1.1, 1.1, 1.1, 1.1, 2.675, 1.1],
+            "off": [0.0, 0.0, 0.0, 0.0, 0.5, 0.0],
+            "shop": ["uk", "uk", "uk", "fr", "uk", "uk"],
+            "title": [" Mug ", "mug", "mug", "mug", "Mug", "mug"],
+            "country": ["UK", None, "UK", "UK", "", "UK"],
         }
     )
     pq.write_table(rows, tmp_path / "x.parquet")
     report = import_file(tmp_path / "x.parquet", read_settings(Mapping, tomllib.loads(MINE)), workspace)
-    assert report.dropped == (("no customer", 1), ("other shop", 1))
-    assert (report.n_read, report.n_accepted, report.n_dropped, report.reconciles) == (5, 3, 2, True)
+    assert report.dropped == (("no customer", 2), ("other shop", 1))
+    assert (report.n_read, report.n_accepted, report.n_dropped, report.reconciles) == (6, 3, 3, True)
     events = EventLog.open(workspace.event_log).read().sort_by([("occurred_at", "ascending"), ("kind", "ascending")])
     told = events.select(["kind", "quantity", "amount_minor", "discount_minor"]).to_pylist()
     assert [tuple(one.values()) for one in told] == [
@@ -221,6 +221,18 @@ def test_rules_drop_by_name_returns_are_positive_and_titles_are_the_most_frequen
     assert items.to_pylist() == [{"item_id": "a", "title": "Mug"}]
     assert read_table(workspace.customers, CUSTOMERS)["country"].to_pylist() == ["UK"]
     assert read_table(workspace.identities, IDENTITIES)["customer_id"].to_pylist() == ["7"]
+
+
+@pytest.mark.parametrize("rest", ['"\\ud800"', "1" * 5_000], ids=["half a surrogate pair", "a number too long"])
+def test_a_bad_row_of_json_that_python_cannot_write_is_kept_apart_all_the_same(tmp_path, workspace, rest):
+    good = {"event_id": "e1", "customer_id": "a", "occurred_at": "2024-01-01T00:00:00Z", "kind": "login"}
+    bad = json.dumps({**good, "kind": "telepathy"})[:-1] + f', "rest": {rest}}}'
+    (tmp_path / "x.jsonl").write_text(json.dumps(good) + "\n" + bad + "\n", encoding="utf-8")
+    report = import_file(tmp_path / "x.jsonl", load_mapping("events"), workspace, max_quarantined_share=0.5)
+    assert (report.n_accepted, report.n_quarantined) == (1, 1)
+    (kept,) = (workspace.quarantine / report.quarantine_file).read_text(encoding="utf-8").splitlines()
+    assert "telepathy" in str(json.loads(kept)["original"])
+    assert rest.strip('"') in kept
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])

@@ -83,6 +83,13 @@ def test_floats_are_read_as_the_decimals_that_people_wrote():
     assert values.tolist() == [100_000, 2_675_000, 1_005_000, 290_000, 1_000_000_000_010_000]
 
 
+def test_a_count_beyond_int64_is_a_finding_and_not_a_crash():
+    findings = Findings(2)
+    values, there = whole_numbers(pa.array([2**63, 3], pa.uint64()), "quantity", findings)
+    assert (values.tolist(), there.tolist()) == ([0, 3], [True, True])
+    assert findings.counts() == {("quantity", "is larger than 10**12"): 1}
+
+
 @pytest.mark.parametrize("text", ["", "abc", "1,000", "NaN", "inf", "0x10", "1 2"])
 def test_what_is_no_number_is_a_finding(text):
     findings = Findings(2)
@@ -92,7 +99,15 @@ def test_what_is_no_number_is_a_finding(text):
 
 
 @pytest.mark.parametrize(
-    "column", [pa.array(["1000000000000"]), pa.array([1e12]), pa.array([10**12]), pa.array(["1e300"])]
+    "column",
+    [
+        pa.array(["1000000000000"]),
+        pa.array([1e12]),
+        pa.array([10**12]),
+        pa.array([2**62]),
+        pa.array([2**63], pa.uint64()),
+        pa.array(["1e300"]),
+    ],
 )
 def test_a_sum_beyond_the_limit_is_a_finding_whatever_its_type(column):
     findings = Findings(1)
