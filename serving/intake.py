@@ -15,20 +15,23 @@ __all__ = ["EventIntake"]
 
 
 class EventIntake:
-    """Takes posts of events; each future has (accepted, duplicates) once its events are durable."""
+    """Takes posts of events; each future has (accepted, duplicates) once its events are durable.
+
+    `capacity` bounds the events, of all posts together, that wait for their commit.
+    """
 
     def __init__(self, store: Store, clock: Callable[[], int], *, capacity: int) -> None:
         self._store = store
         self._clock = clock
         self._writer: GroupCommit[Sequence[dict[str, Any]], tuple[int, int]] = GroupCommit(
-            store, self._write, capacity=capacity, name="events"
+            store, self._write, rows_of=len, capacity=capacity, name="events"
         )
 
     def submit(self, rows: Sequence[dict[str, Any]]) -> Future[tuple[int, int]]:
         """Hand the rows of one post over.
 
         Raises:
-            UnavailableError: too many posts are waiting; nothing was taken.
+            UnavailableError: too many events are waiting; nothing was taken.
         """
         return self._writer.submit(rows)
 

@@ -1,6 +1,7 @@
 """The store: durable, all or nothing, and clear about a lock."""
 
 import sqlite3
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -92,14 +93,17 @@ def test_a_newer_schema_is_refused(store: Store, tmp_path: Path) -> None:
 
 def test_concurrent_writes_share_commits_and_each_gets_its_own_result(store: Store) -> None:
     groups: list[int] = []
+    all_are_waiting = threading.Event()
 
     def write(connection: sa.Connection, items: Any) -> list[int]:
         groups.append(len(items))
+        all_are_waiting.wait(10)
         store.append_events(connection, [row(f"e{item}") for item in items], 10)
         return [item * 2 for item in items]
 
-    writer: GroupCommit[int, int] = GroupCommit(store, write, capacity=1_000, linger_s=0.01, name="test")
+    writer: GroupCommit[int, int] = GroupCommit(store, write, rows_of=lambda _: 1, capacity=1_000, name="test")
     futures = [writer.submit(item) for item in range(200)]
+    all_are_waiting.set()
     assert [future.result(10) for future in futures] == [item * 2 for item in range(200)]
     writer.close()
     assert sum(groups) == 200
@@ -111,7 +115,7 @@ def test_a_failed_group_tells_every_caller(store: Store) -> None:
         store.append_events(connection, [row("lost")], 10)
         raise UnavailableError("no")
 
-    writer: GroupCommit[int, int] = GroupCommit(store, write, capacity=10, name="test")
+    writer: GroupCommit[int, int] = GroupCommit(store, write, rows_of=lambda _: 1, capacity=10, name="test")
     with pytest.raises(UnavailableError):
         writer.submit(1).result(10)
     writer.close()
@@ -121,14 +125,38 @@ def test_a_failed_group_tells_every_caller(store: Store) -> None:
 def test_a_full_queue_refuses_instead_of_growing(store: Store, tmp_path: Path) -> None:
     holder = sqlite3.connect(tmp_path / "service.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
-    writer: GroupCommit[int, int] = GroupCommit(store, lambda _c, items: list(items), capacity=2, name="test")
-    refused = 0
-    for item in range(20):
-        try:
-            writer.submit(item)
-        except UnavailableError:
-            refused += 1
+    writer: GroupCommit[list[str], int] = GroupCommit(
+        store, lambda _c, items: [len(item) for item in items], rows_of=len, capacity=5, name="test"
+    )
+    taken = [writer.submit(["a", "b"]), writer.submit(["c", "d"])]
+    with pytest.raises(UnavailableError, match="too many"):
+        writer.submit(["e", "f"])  # rows are counted, not posts
+    taken.append(writer.submit(["g"]))
     holder.execute("ROLLBACK")
     holder.close()
     writer.close()
-    assert refused >= 17
+    assert [future.result(0) for future in taken] == [2, 2, 1]
+    with pytest.raises(UnavailableError, match="stopping"):
+        writer.submit(["h"])
+
+
+def test_a_caller_that_gave_up_is_not_written_and_does_not_stop_the_writer(store: Store) -> None:
+    began, go_on, written = threading.Event(), threading.Event(), list[int]()
+
+    def write(_connection: sa.Connection, items: Any) -> list[int]:
+        began.set()
+        go_on.wait(10)
+        written.extend(items)
+        return list(items)
+
+    writer: GroupCommit[int, int] = GroupCommit(store, write, rows_of=lambda _: 1, capacity=10, name="test")
+    first = writer.submit(1)
+    began.wait(10)
+    second = writer.submit(2)
+    assert second.cancel()  # as a request does whose time is up
+    assert not first.cancel()  # too late: it is being written, and nobody shall think that it was not
+    go_on.set()
+    assert first.result(10) == 1
+    assert writer.submit(3).result(10) == 3
+    writer.close()
+    assert written == [1, 3]
