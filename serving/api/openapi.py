@@ -37,6 +37,7 @@ class Call:
     query: tuple[tuple[str, str], ...] = ()
     example_path: str = ""
     problems: tuple[int, ...] = ()
+    tag: str = "Operations"
 
     def curl(self) -> str:
         """A line to try it with."""
@@ -61,24 +62,32 @@ _SLATE_QUERY = (
     ("exclude_owned", "true or false"),
 )
 _ALL = (400, 413, 415, 422, 503)
+TAGS = {
+    "CRM": "Who is about to leave, why, and what to do about it.",
+    "Storefront": "What to show to whom.",
+    "Events": "What happened, as it happens.",
+    "Operations": "What is served, and how it fares.",
+}
+"""The groups of calls, in the order of the page."""
 CALLS = (
     Call("get", "/v1/customers/{customer_id}/churn", "Churn of one customer, the last accepted event included. "
          "The score ranks, the probability is calibrated.", 200, examples.CHURN, query=_CHURN_QUERY,
-         example_path="/v1/customers/17850/churn", problems=(404, 422, 503)),
+         example_path="/v1/customers/17850/churn", problems=(404, 422, 503), tag="CRM"),
     Call("post", "/v1/churn/score:batch", "Churn of at most 1,000 customers: a result or a problem for each.", 200,
-         examples.BATCH, ScoreBatchBody, {"customer_ids": ["17850", "13047"]}, problems=_ALL),
+         examples.BATCH, ScoreBatchBody, {"customer_ids": ["17850", "13047"]}, problems=_ALL, tag="CRM"),
     Call("post", "/v1/recommendations", "What to show. An unknown visitor gets 200 with fallback true.", 200,
-         examples.RECOMMENDED, RecommendationBody, {"customer_id": "17850", "limit": 5}, problems=_ALL),
+         examples.RECOMMENDED, RecommendationBody, {"customer_id": "17850", "limit": 5}, problems=_ALL,
+         tag="Storefront"),
     Call("get", "/v1/recommendations", "The same, for caches.", 200, examples.RECOMMENDED, query=_SLATE_QUERY,
-         example_path="/v1/recommendations?customer_id=17850", problems=(422, 503)),
+         example_path="/v1/recommendations?customer_id=17850", problems=(422, 503), tag="Storefront"),
     Call("post", "/v1/items/{item_id}/similar", "Items like one.", 200, examples.SIMILAR, SimilarBody, {"limit": 5},
-         example_path="/v1/items/85123A/similar", problems=_ALL),
+         example_path="/v1/items/85123A/similar", problems=_ALL, tag="Storefront"),
     Call("get", "/v1/items/{item_id}/similar", "The same, for caches.", 200, examples.SIMILAR,
          query=(("limit", "1 to 100"), ("candidates", "comma-separated item ids")),
-         example_path="/v1/items/85123A/similar", problems=(422, 503)),
+         example_path="/v1/items/85123A/similar", problems=(422, 503), tag="Storefront"),
     Call("post", "/v1/events", "Events in, at most 500. Acknowledged means on disk; event_id makes it idempotent. "
          "Each event is an Event; a faulty one is rejected by itself.", 202, examples.EVENTS_TAKEN, EventsBody,
-         examples.EVENTS_BODY, problems=_ALL),
+         examples.EVENTS_BODY, problems=_ALL, tag="Events"),
     Call("get", "/v1/releases", "The releases in memory, and those that were refused.", 200, examples.RELEASES,
          problems=(503,)),
     Call("get", "/v1/rollouts", "How traffic is split, and every change of it.", 200, examples.ROLLOUTS,
@@ -105,6 +114,7 @@ def document() -> dict[str, Any]:
             "offset; money is minor units and a currency; errors are application/problem+json.",
         },
         "servers": [{"url": "/"}],
+        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "paths": paths,
         "components": {"schemas": _schemas()},
     }
@@ -129,6 +139,7 @@ def _operation(call: Call) -> dict[str, Any]:
     name = call.path.strip("/").replace("v1/", "").translate(str.maketrans("/:{}", "____"))
     operation: dict[str, Any] = {
         "operationId": f"{call.method}_{name}",
+        "tags": [call.tag],
         "summary": call.summary,
         "description": f"```sh\n{call.curl()}\n```",
         "x-codeSamples": [{"lang": "Shell", "label": "curl", "source": call.curl()}],

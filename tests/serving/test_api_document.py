@@ -39,6 +39,24 @@ def test_every_call_has_an_example_and_a_curl_line_that_is_one_command() -> None
             assert all("example" in kind for kind in next(iter(call["responses"].values()))["content"].values())
 
 
+def test_every_call_stands_in_one_of_the_described_groups() -> None:
+    groups = [group["name"] for group in DOCUMENT["tags"]]
+    assert groups == ["CRM", "Storefront", "Events", "Operations"]
+    placed = {
+        path: {tag for call in calls.values() for tag in call["tags"]} for path, calls in DOCUMENT["paths"].items()
+    }
+    assert placed["/v1/churn/score:batch"] == placed["/v1/customers/{customer_id}/churn"] == {"CRM"}
+    assert placed["/v1/recommendations"] == placed["/v1/items/{item_id}/similar"] == {"Storefront"}
+    assert placed["/v1/events"] == {"Events"}
+    assert {path for path, tags in placed.items() if tags == {"Operations"}} == {
+        "/v1/releases",
+        "/v1/rollouts",
+        "/livez",
+        "/readyz",
+        "/metrics",
+    }
+
+
 def test_references_lead_somewhere() -> None:
     names = set(DOCUMENT["components"]["schemas"])
     text = json.dumps(DOCUMENT)
