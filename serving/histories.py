@@ -156,10 +156,9 @@ class Histories:
         return (*tails, self.sealed.view.select(rows)) if rows.size else tuple(tails)
 
     def _is_sealed(self, row: EventRow) -> bool:
+        """By its mark, or by its name: an import may have brought it before it was sealed and marked."""
         version = row["sealed_version"]
-        if version is not None:
-            return bool(version <= self.sealed.version)
-        return self.sealed.has(row["event_id"])
+        return (version is not None and version <= self.sealed.version) or self.sealed.has(row["event_id"])
 
     def _take(self, row: EventRow) -> None:
         key = row["customer_key"]

@@ -153,8 +153,9 @@ class EventBody(_Body):
         for name in kind.required:
             if getattr(self, name) is None:
                 raise _fault("missing", f"an event of kind {kind.name} needs {name}")
-        if self.amount_minor is not None and self.currency is None:
-            raise _fault("missing", "amount_minor needs a currency")
+        for name in ("amount_minor", "discount_minor"):
+            if getattr(self, name) is not None and self.currency is None:
+                raise _fault("missing", f"{name} needs a currency")
         if kind.value_range is not None and self.value is not None:
             low, high = kind.value_range
             if not low <= self.value <= high:

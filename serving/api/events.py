@@ -31,7 +31,9 @@ async def post_events(request: Request) -> Response:
     latest_us, currency = runtime.clock() + CLOCK_SKEW_US, runtime.histories.currency
     for index, event in fitting:
         row = _row(runtime, event)
-        if row["occurred_at"] > latest_us:
+        if row["occurred_at"] < 0:  # as an import does; before the year 1 in UTC it could not even be written out
+            rejected.append({"index": index, "code": "out_of_range", "message": "occurred_at lies before 1970"})
+        elif row["occurred_at"] > latest_us:
             rejected.append({"index": index, "code": "in_the_future", "message": "occurred_at lies in the future"})
         elif currency is not None and event.currency is not None and event.currency != currency:
             message = f"amounts are kept in {currency}; convert this one first"

@@ -43,6 +43,8 @@ def test_each_faulty_row_is_rejected_and_the_others_are_taken(running: Running) 
         {"event_id": "i", "occurred_at": "2024-02-28T10:00:00Z", "kind": "login"},
         view("j", kind="csat", value=9),
         view("k", customer_id=None, anonymous_id="visitor"),
+        view("l", customer="early", occurred_at="0001-01-01T00:00:00+14:00"),
+        view("m", discount_minor=5),
     ]
     answer = running.call("POST", "/v1/events", json={"events": rows})
     body = answer.json()
@@ -58,6 +60,8 @@ def test_each_faulty_row_is_rejected_and_the_others_are_taken(running: Running) 
         8: "wrong_type",
         9: "missing",
         10: "out_of_range",
+        12: "out_of_range",
+        13: "missing",
     }
     assert "stare" not in answer.text
     assert kept_ids(running) == ["a", "k"]
@@ -146,6 +150,19 @@ def test_a_crash_between_append_and_mark_neither_loses_nor_doubles(running: Runn
     assert counted == 1
     assert seal(store, log).n_known == 1
     store.close()
+
+
+def test_an_event_that_an_import_brought_before_it_was_sealed_and_marked_counts_once(running: Running) -> None:
+    running.call("POST", "/v1/events", json={"events": [view("a", customer="new")]})
+    store = Store.open(running.shop.workspace.store)
+    log = EventLog.open(running.shop.workspace.event_log)
+    imported = seal(store, log).version
+    with store.write() as connection:  # as if the seal came after the import, and this service had read the log between
+        connection.execute(sa.update(accepted_events).values(sealed_version=imported + 1))
+    store.close()
+    running.now_us += 1
+    counted = running.call("GET", "/v1/customers/new/churn").json()["data_quality"]["events_count"]
+    assert counted == 1
 
 
 def test_an_outcome_carries_the_id_of_its_cause_into_the_log(running: Running) -> None:
