@@ -19,7 +19,6 @@ from serving.decisions import Decision
 from serving.problems import Problem
 from serving.reasons import reasons
 from serving.release import Release
-from serving.releases import Served
 from serving.runtime import Runtime
 from serving.scoring import ChurnScores, score_churn
 
@@ -41,13 +40,14 @@ class ChurnRequest:
 
 @dataclass(frozen=True, eq=False)
 class _Asked:
-    """One customer of a request: the place in it, the outside id, the pseudonym, the release and the arm."""
+    """One customer of a request: the place in it, the outside id, the pseudonym, and what answers it."""
 
     index: int
     customer_id: str
     customer_key: str
     release: Release
     arm: Arm
+    experiment: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,6 @@ class Gathered:
     """All that an answer needs from shared state, taken at one moment; the rest can run in any thread."""
 
     request: ChurnRequest
-    served: Served
     now_us: int
     as_of_us: int
     asked: tuple[_Asked, ...]
@@ -81,11 +80,11 @@ def gather(runtime: Runtime, customer_ids: Sequence[str], request: ChurnRequest)
         if stored is None:
             raise Problem(404, "no features are stored for this feature set; build them first", code="no_snapshot")
         found = {key: row for key in keys if (row := stored.row(key)) is not None}
-        return Gathered(request, served, now_us, stored.as_of_us, tuple(asked), (), found)
+        return Gathered(request, now_us, stored.as_of_us, tuple(asked), (), found)
     runtime.histories.catch_up()
     as_of_us = _as_of(runtime, request, keys, now_us)
     views = runtime.histories.many(keys)
-    return Gathered(request, served, now_us, as_of_us, tuple(asked), views, {})
+    return Gathered(request, now_us, as_of_us, tuple(asked), views, {})
 
 
 def _as_of(runtime: Runtime, request: ChurnRequest, keys: dict[str, None], now_us: int) -> int:
@@ -173,7 +172,6 @@ def _answers(
     scores = score_churn(release.churn, release.bands, table)
     explained = _explanations(release, request, scores, table.values, runtime.settings.reasons_count)
     missing = np.count_nonzero(np.isnan(table.values), axis=1) / len(NAMES)
-    experiment = gathered.served.state.key
     as_of = format_instant(gathered.now_us if request.stored else gathered.as_of_us)
     features_as_of = format_instant(gathered.as_of_us)
     answers = []
@@ -197,8 +195,8 @@ def _answers(
                 "as_of": as_of,
                 "features_as_of": features_as_of,
                 "data_quality": quality,
-                "decision_id": _kept(runtime, one, experiment, table, row, score.churn_probability),
-                "experiment": {"key": experiment, "arm": one.arm},
+                "decision_id": _kept(runtime, one, table, row, score.churn_probability),
+                "experiment": {"key": one.experiment, "arm": one.arm},
                 "holdout": False,
             }
         )
@@ -227,7 +225,7 @@ def _explanations(
     return explained
 
 
-def _kept(runtime: Runtime, one: _Asked, experiment: str, table: FeatureTable, row: int, probability: float) -> str:
+def _kept(runtime: Runtime, one: _Asked, table: FeatureTable, row: int, probability: float) -> str:
     decision_id = f"d-{runtime.new_id()}"
     served = table.values[row].astype("<f8").tobytes()
     runtime.decisions.record(
@@ -237,7 +235,7 @@ def _kept(runtime: Runtime, one: _Asked, experiment: str, table: FeatureTable, r
             one.customer_key,
             table.as_of_us,
             one.release.name,
-            experiment,
+            one.experiment,
             one.arm,
             churn_probability=probability,
             fingerprint=FINGERPRINT,

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import orjson
 from pydantic import ValidationError
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from features.errors import DataError, HoldfastError, UnavailableError
@@ -106,16 +107,22 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, Problem):
         return error
     if isinstance(error, ValidationError):
-        return Problem(422, "the body does not fit; every fault is listed in errors", errors=field_errors(error))
-    if isinstance(error, UnavailableError):
-        return Problem(503, str(error), code=error.code, headers={"Retry-After": "1"})
-    if isinstance(error, DataError):
-        return Problem(422, str(error), code=error.code)
+        return Problem(422, "the request does not fit; every fault is listed in errors", errors=field_errors(error))
+    if isinstance(error, UnavailableError | DataError):
+        return _refusal(error)
+    if isinstance(error, ClientDisconnect):  # nobody reads this answer; it keeps the caller's fault out of our 500s
+        return Problem(400, "the body ended early; send all of it")
     if isinstance(error, TimeoutError):
         return Problem(504, "the answer took too long and was given up; try again", headers={"Retry-After": "1"})
     if not isinstance(error, HoldfastError):
         log.error("unforeseen %s", type(error).__name__, exc_info=error)
     return Problem(500, "the fault is on our side; quote the request id when you report it")
+
+
+def _refusal(error: UnavailableError | DataError) -> Problem:
+    if isinstance(error, UnavailableError):
+        return Problem(503, str(error), code=error.code, headers={"Retry-After": "1"})
+    return Problem(422, str(error), code=error.code)
 
 
 def field_errors(error: ValidationError, prefix: str = "") -> tuple[FieldError, ...]:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from features.instants import SECOND_US, format_instant
-from serving.assignment import Arm
 from serving.churn_answers import model_of
 from serving.decisions import Decision
 from serving.ranking import Slate
 from serving.release import Release
+from serving.releases import Routed
 from serving.runtime import Runtime
 
 __all__ = ["RecommendationRequest", "recommend", "similar"]
@@ -36,12 +36,12 @@ def recommend(runtime: Runtime, request: RecommendationRequest) -> tuple[dict[st
         UnavailableError: no release is loaded, or the store cannot be read.
     """
     key = _key(runtime, request)
-    release, arm = runtime.served.route(key)
+    routed = runtime.served.route(key)
     runtime.histories.catch_up()
     history = None if key is None else runtime.histories.history(key)
     latest_us = 0 if key is None else runtime.histories.latest_recorded_us.get(key, 0) + 1
     as_of_us = max(runtime.clock(), latest_us)
-    slate = release.recommender.slate(
+    slate = routed.release.recommender.slate(
         history,
         as_of_us,
         request.limit,
@@ -50,16 +50,16 @@ def recommend(runtime: Runtime, request: RecommendationRequest) -> tuple[dict[st
         excluded=runtime.out_of_stock,
         seed_items=request.seed_items,
     )
-    return _answer(runtime, slate, key, release, arm, as_of_us), release
+    return _answer(runtime, slate, key, routed, as_of_us), routed.release
 
 
 def similar(
     runtime: Runtime, item_id: str, limit: int, candidates: Sequence[str] | None
 ) -> tuple[dict[str, Any], Release]:
     """Items like one; an unknown item gives an empty list with `fallback` true."""
-    release, arm = runtime.served.route(None)
-    slate = release.recommender.similar(item_id, limit, allowed=candidates)
-    return _answer(runtime, slate, None, release, arm, runtime.clock()), release
+    routed = runtime.served.route(None)
+    slate = routed.release.recommender.similar(item_id, limit, allowed=candidates, excluded=runtime.out_of_stock)
+    return _answer(runtime, slate, None, routed, runtime.clock()), routed.release
 
 
 def _key(runtime: Runtime, request: RecommendationRequest) -> str | None:
@@ -70,11 +70,9 @@ def _key(runtime: Runtime, request: RecommendationRequest) -> str | None:
     return None
 
 
-def _answer(
-    runtime: Runtime, slate: Slate, key: str | None, release: Release, arm: Arm, as_of_us: int
-) -> dict[str, Any]:
+def _answer(runtime: Runtime, slate: Slate, key: str | None, routed: Routed, as_of_us: int) -> dict[str, Any]:
+    release, arm, experiment = routed
     recommendation_id = f"r-{runtime.new_id()}"
-    experiment = runtime.served.state.key
     items = tuple(item.item_id for item in slate.items)
     runtime.decisions.record(
         Decision(recommendation_id, "recommendation", key, as_of_us, release.name, experiment, arm, item_ids=items)

@@ -154,9 +154,19 @@ class Recommender:
             unknown_count=int(np.sum(self.index.positions_of(wanted) < 0)),
         )
 
-    def similar(self, item_id: str, k: int, *, allowed: Collection[str] | Bools | None = None) -> Slate:
-        """The k items nearest to one by the cosine of their factors; none and `fallback` for an unknown item."""
-        slate = self.slate(None, 0, k, allowed=allowed, seed_items=(item_id,))
+    def similar(
+        self,
+        item_id: str,
+        k: int,
+        *,
+        allowed: Collection[str] | Bools | None = None,
+        excluded: Collection[str] = (),
+    ) -> Slate:
+        """The k items nearest to one by the cosine of their factors; none and `fallback` for an unknown item.
+
+        `allowed` and `excluded` are as for `slate`.
+        """
+        slate = self.slate(None, 0, k, allowed=allowed, excluded=excluded, seed_items=(item_id,))
         return slate if slate.strategy == _SIMILAR else dataclasses.replace(slate, items=(), strategy="none")
 
     def slates(

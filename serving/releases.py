@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,11 +18,23 @@ from features.errors import ArtefactError, HoldfastError
 from features.feature_set import FeatureSet
 from serving.assignment import Arm, arm_of
 from serving.release import MANIFEST, Release, load_release
-from serving.rollout import RolloutState
+from serving.rollout import NO_EXPERIMENT, RolloutState
 
-__all__ = ["Releases", "Served", "newest_release", "release_folder"]
+__all__ = ["Releases", "Routed", "Served", "newest_release", "release_folder"]
 
 log = logging.getLogger("holdfast.releases")
+
+
+class Routed(NamedTuple):
+    """What answers a customer: the release, the arm, and the experiment that the arm belongs to.
+
+    Where nobody was placed by the rollout's hash (no rollout, no key, a challenger that was refused here) the
+    experiment is `none`: such an answer must not be counted for either side.
+    """
+
+    release: Release
+    arm: Arm
+    experiment: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +45,12 @@ class Served:
     champion: Release
     challenger: Release | None
 
-    def route(self, customer_key: str | None) -> tuple[Release, Arm]:
-        """The release and the arm of a customer; a visitor without any key gets the champion."""
+    def route(self, customer_key: str | None) -> Routed:
+        """What answers a customer; a visitor without any key gets the champion, and is in no experiment."""
         if self.challenger is None or customer_key is None:
-            return self.champion, "champion"
+            return Routed(self.champion, "champion", NO_EXPERIMENT)
         arm = arm_of(self.state.salt, self.state.share, customer_key)
-        return (self.challenger if arm == "challenger" else self.champion), arm
+        return Routed(self.challenger if arm == "challenger" else self.champion, arm, self.state.key)
 
 
 class Releases:
@@ -55,34 +68,37 @@ class Releases:
 
     def update(self, state: RolloutState) -> None:
         """Load what the state names and is not loaded, then serve it; on a refusal go on serving what is served."""
-        self.refusals = {}
-        champion = self._load(state.champion)
-        challenger = None if state.challenger is None else self._load(state.challenger)
+        refusals: dict[str, str] = {}
+        champion = self._load(state.champion, refusals)
+        challenger = None if state.challenger is None else self._load(state.challenger, refusals)
+        self.refusals = refusals  # at once: readers never see it half made
         if champion is None:
             return
         self.served = Served(state, champion, challenger)
         kept = {state.champion, state.challenger, state.previous}  # the previous one stays, for an instant rollback
         self._loaded = {name: release for name, release in self._loaded.items() if name in kept}
 
-    def _load(self, name: str) -> Release | None:
+    def _load(self, name: str, refusals: dict[str, str]) -> Release | None:
         if name not in self._loaded:
             try:
                 release = load_release(self._resolve(name), self._feature_set)
                 _warm(release)
             except HoldfastError as error:
-                self._refuse(name, str(error))
+                refusals[name] = self._refuse(name, str(error))
                 return None
             except OSError as error:
-                self._refuse(name, f"its files cannot be read ({type(error).__name__})")
+                refusals[name] = self._refuse(name, f"its files cannot be read ({type(error).__name__})")
                 return None
             self._loaded[name] = release
         return self._loaded[name]
 
-    def _refuse(self, name: str, why: str) -> None:
-        self.refusals[name] = why
-        log.error("release %s refused: %s", name, why)
-        if self._refused is not None:
-            self._refused()
+    def _refuse(self, name: str, why: str) -> str:
+        """Tell of a refusal once, not again at every try."""
+        if self.refusals.get(name) != why:
+            log.error("release %s refused: %s", name, why)
+            if self._refused is not None:
+                self._refused()
+        return why
 
 
 def _warm(release: Release) -> None:

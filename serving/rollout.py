@@ -18,6 +18,7 @@ from features.errors import ConfigurationError
 from serving.store import Store, promotions, rollouts
 
 __all__ = [
+    "NO_EXPERIMENT",
     "Change",
     "RolloutState",
     "finish_rollout",
@@ -28,6 +29,10 @@ __all__ = [
     "set_share",
     "start_rollout",
 ]
+
+
+NO_EXPERIMENT = "none"
+"""The experiment of answers that no rollout placed."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class RolloutState:
     @property
     def key(self) -> str:
         """The name of the experiment that a rollout is; `none` while everybody gets the champion."""
-        return "none" if self.challenger is None else f"rollout-{self.salt}"
+        return NO_EXPERIMENT if self.challenger is None else f"rollout-{self.salt}"
 
     def to_dict(self) -> dict[str, Any]:
         """As shown over HTTP and kept in the log; absent members are left out."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -32,7 +33,7 @@ class Runtime:
     """The parts of a running service.
 
     `clock` gives UTC microseconds and `new_id` a fresh random name; both come from the edge. `out_of_stock` are items
-    that no slate may show.
+    that no slate may show. `closing` gives back what was opened.
     """
 
     settings: ServiceSettings
@@ -47,6 +48,8 @@ class Runtime:
     decisions: DecisionLog
     out_of_stock: frozenset[str]
     snapshots: Snapshots
+    closing: ExitStack = field(default_factory=ExitStack, repr=False)
+    _shown: set[str] = field(default_factory=set, repr=False)
 
     @classmethod
     def open(
@@ -66,31 +69,52 @@ class Runtime:
             UnavailableError: the store is locked.
             ArtefactError: the store, the log or the keys are damaged.
         """
+        with ExitStack() as opened:  # what a failed start opened is given back: it is tried again and again
+            runtime = cls._opened(opened, settings, resolve, clock, new_id, metrics)
+            runtime.poll()
+            runtime.closing = opened.pop_all()
+        return runtime
+
+    @classmethod
+    def _opened(
+        cls,
+        opened: ExitStack,
+        settings: ServiceSettings,
+        resolve: Callable[[str], Path],
+        clock: Callable[[], int],
+        new_id: Callable[[], str],
+        metrics: Metrics,
+    ) -> Runtime:
         places = settings.places
         store = Store.open(places.store, lock_timeout_ms=settings.lock_timeout_ms)
+        opened.callback(store.close)
         if settings.release is not None and read_rollout(store) is None:
             set_champion(store, settings.release, Change("service", clock(), "the first release of an empty store"))
         log = EventLog.open(places.event_log) if places.event_log.exists() else None
-        runtime = cls(
+        histories = Histories(store, SealedHistory.of(log))
+        opened.callback(histories.close)
+        decisions = DecisionLog(
+            store,
+            capacity=settings.max_pending_decisions,
+            count=lambda outcome, n: metrics.decisions.labels(outcome).inc(n),
+        )
+        opened.callback(decisions.close)
+        intake = EventIntake(store, clock, capacity=settings.max_pending_events)
+        opened.callback(intake.close)
+        return cls(
             settings,
             clock,
             new_id,
             metrics,
             store,
             Pseudonyms.load_or_create(places.pseudonym_keys),
-            Histories(store, SealedHistory.of(log)),
+            histories,
             Releases(resolve, CHURN_FEATURES, refused=metrics.refusals.inc),
-            EventIntake(store, clock, capacity=settings.max_pending_events),
-            DecisionLog(
-                store,
-                capacity=settings.max_pending_decisions,
-                count=lambda outcome, n: metrics.decisions.labels(outcome).inc(n),
-            ),
+            intake,
+            decisions,
             _out_of_stock(places.items),
             Snapshots(places.snapshots, CHURN_FEATURES),
         )
-        runtime.poll()
-        return runtime
 
     @property
     def served(self) -> Served:
@@ -124,10 +148,7 @@ class Runtime:
 
     def close(self) -> None:
         """Write what waits and give everything back."""
-        self.intake.close()
-        self.decisions.close()
-        self.histories.close()
-        self.store.close()
+        self.closing.close()
 
     def _differs(self, state: RolloutState) -> bool:
         served = self.releases.served
@@ -137,9 +158,12 @@ class Runtime:
         served = self.releases.served
         if served is not None:
             share = served.state.share if served.challenger is not None else 0.0
-            self.metrics.releases.labels(served.champion.name).set(1.0 - share)
+            shares = dict.fromkeys(self._shown, 0.0) | {served.champion.name: 1.0 - share}
             if served.challenger is not None:
-                self.metrics.releases.labels(served.challenger.name).set(share)
+                shares[served.challenger.name] = share
+            for name, value in shares.items():
+                self.metrics.releases.labels(name).set(value)
+            self._shown |= set(shares)
 
 
 def _out_of_stock(path: Path) -> frozenset[str]:

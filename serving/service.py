@@ -33,17 +33,21 @@ def clock_us(shift_us: int) -> int:
 
 
 class RandomIds:
-    """Fresh random names of 32 hexadecimal digits; the system is asked for randomness once for many of them."""
+    """Fresh random names of 32 hexadecimal digits, for any thread; the system is asked for randomness once for many."""
 
     def __init__(self) -> None:
         self._left: list[str] = []
 
     def __call__(self) -> str:
         """The next name."""
-        if not self._left:
+        try:
+            return self._left.pop()
+        except IndexError:  # looking first and taking then would let another thread take the last one in between
             digits = os.urandom(16 * _IDS_AT_ONCE).hex()
-            self._left = [digits[start : start + 32] for start in range(0, len(digits), 32)]
-        return self._left.pop()
+            fresh = [digits[start : start + 32] for start in range(0, len(digits), 32)]
+            name = fresh.pop()
+            self._left = fresh
+            return name
 
 
 new_id = RandomIds()

@@ -41,7 +41,7 @@ PROBLEM: dict[str, Any] = {
     "type": "urn:holdfast:problem:invalid",
     "title": "The request was understood and cannot be followed",
     "status": 422,
-    "detail": "the body does not fit; every fault is listed in errors",
+    "detail": "the request does not fit; every fault is listed in errors",
     "instance": "urn:holdfast:request:0f9d1c4e",
     "code": "invalid",
     "errors": [{"pointer": "/as_of", "code": "naive_time", "detail": "a time has no offset; write one"}],

@@ -4,7 +4,9 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.requests import ClientDisconnect
 
+from serving.problems import problem_of
 from tests.serving.conftest import Running
 
 BATCH, SLATE, EVENTS = "/v1/churn/score:batch", "/v1/recommendations", "/v1/events"
@@ -20,6 +22,11 @@ def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
     assert body["title"]
     assert body["detail"]
     return body
+
+
+def test_a_caller_who_hangs_up_is_no_fault_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    assert problem_of(ClientDisconnect()).status == 400
+    assert not caplog.records
 
 
 CASES: list[tuple[str, str, dict[str, Any], int, str]] = [

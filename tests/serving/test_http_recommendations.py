@@ -101,6 +101,16 @@ def test_similar_items_and_an_unknown_item(running: Running) -> None:
 def test_what_is_out_of_stock_is_not_shown(running: Running) -> None:
     rows = [{"item_id": "apple", "in_stock": False}, {"item_id": "bread", "in_stock": None}]
     upsert(running.shop.workspace.items, ITEMS, pa.Table.from_pylist(rows, schema=ITEMS.arrow))
-    shown = ids(running.call("POST", "/v1/recommendations", json={"limit": 5}))
-    assert "apple" not in shown
-    assert "bread" in shown
+
+    async def talk(client: httpx.AsyncClient) -> list[httpx.Response]:
+        return [
+            await client.post("/v1/recommendations", json={"limit": 5}),
+            await client.get("/v1/items/bread/similar"),
+        ]
+
+    slate, similar = running.run(talk)
+    assert "apple" not in ids(slate)
+    assert "bread" in ids(slate)
+    assert ids(similar)
+    assert "apple" not in ids(similar)  # the nearest, and there is none left
+    assert similar.json()["filtered_count"] == 2  # apple, and bread itself
