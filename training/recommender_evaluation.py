@@ -159,6 +159,9 @@ def train_recommender(
 ) -> RecommenderTraining:
     """Judge at `label_days` before the end of the log, then fit anew on everything; blend weights stay as judged.
 
+    Everything is also what was recorded after the last event had occurred: the second fit is as of the instant at
+    which all is known.
+
     Args:
         view: the whole log.
         fitting: how to fit.
@@ -171,7 +174,8 @@ def train_recommender(
     end_us = observed_until_us if observed_until_us is not None else observed_span(view)[1]
     (report,) = backtest_recommender(view, [end_us - settings.label_days * DAY_US], fitting, settings)
     fixed = replace(fitting, blend=BlendWeights(*report.blend))
-    return RecommenderTraining(fit_recommender(interactions(view, end_us, fitting.interactions), view, fixed), report)
+    known_us = max(end_us, int(view.recorded_us.max(initial=0)) + 1)
+    return RecommenderTraining(fit_recommender(interactions(view, known_us, fitting.interactions), view, fixed), report)
 
 
 def _contenders(recommender: Recommender) -> Iterator[tuple[str, Recommender]]:

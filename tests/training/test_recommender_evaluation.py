@@ -100,6 +100,13 @@ def test_training_judges_before_the_end_and_fits_on_everything():
     assert dataclasses.astuple(trained.recommender.settings.blend) == trained.report.blend
 
 
+def test_what_was_recorded_after_the_last_event_is_learnt_too():
+    # the last events occur on day 110; this one was recorded half a day after them, as a nightly load would
+    trained = train_recommender(view_of([*habits(), ("c00", "novelty", 110, "purchase", 110.5)]), FITTING, SETTINGS)
+    assert trained.report.as_of_us == day(80) + 1
+    assert "novelty" in trained.recommender.item_ids
+
+
 def test_metrics_are_flat_and_the_manifest_is_json():
     report = report_of(habits(), 75)
     metrics = report.metrics()
