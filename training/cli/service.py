@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import getpass
 import json
 import os
@@ -36,9 +37,13 @@ def register(app: typer.Typer) -> None:
 
 def serve_command(
     context: typer.Context,
-    port: Annotated[int, typer.Option(help="Port on the loopback interface, or on --host.")] = 3000,
-    host: Annotated[str, typer.Option(help="Interface; other than loopback is open to others.")] = "127.0.0.1",
-    workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+    port: Annotated[
+        int, typer.Option(envvar="HOLDFAST_PORT", help="Port on the loopback interface, or on --host.")
+    ] = 3000,
+    host: Annotated[
+        str, typer.Option(envvar="HOLDFAST_HOST", help="Interface; other than loopback is open to others.")
+    ] = "127.0.0.1",
+    workers: Annotated[int, typer.Option(min=1, envvar="HOLDFAST_WORKERS", help="Worker processes.")] = 1,
     now: Annotated[
         str | None,
         typer.Option(help="Start the service's clock here (ISO-8601 with offset): for a log that ended in the past."),
@@ -46,21 +51,24 @@ def serve_command(
 ) -> None:
     """Serve the champion release over HTTP until Ctrl-C; on the first start, the newest release becomes champion.
 
+    Every setting of the service (`HOLDFAST_...`, see docs/operations.md) is read from the environment.
+
     Example: `holdfast serve --port 3000`, then open http://127.0.0.1:3000/docs
     """
     from features.instants import parse_instant
     from serving.releases import newest_release
-    from serving.settings import ServiceSettings
     from serving.settings import serve_command as command_of
+    from serving.settings import service_settings
 
     session: CliContext = context.obj
-    settings = ServiceSettings(
-        workspace=session.workspace.root,
-        release=newest_release(session.workspace.releases),
+    given = service_settings({**os.environ, "HOLDFAST_WORKSPACE": str(session.workspace.root)})
+    settings = dataclasses.replace(
+        given,
+        release=given.release or newest_release(session.workspace.releases),
         host=host,
         port=port,
         workers=workers,
-        clock_shift_us=0 if now is None else parse_instant(now) - time.time_ns() // 1_000,
+        clock_shift_us=given.clock_shift_us if now is None else parse_instant(now) - time.time_ns() // 1_000,
     )
     command = command_of(settings)
     typer.echo(f"serving {settings.release} on http://{host}:{port} (API page: /docs, state: /readyz); Ctrl-C stops it")
@@ -105,10 +113,13 @@ def start(
 @rollout_app.command("share")
 def share_command(
     context: typer.Context,
-    share: Annotated[float, typer.Argument(min=0, max=1, help="The new share of customers.")],
+    share: Annotated[float, typer.Argument(min=0, max=1, help="The new share of customers, at least the one now.")],
     why: Annotated[str, typer.Option(help="Kept in the promotion log.")] = "",
 ) -> None:
-    """Widen (or narrow) the share of the challenger; widening moves nobody out."""
+    """Widen the share of the challenger: nobody moves out. It never narrows; `rollback` takes it to nothing.
+
+    Example: `holdfast rollout share 0.5 --why "no complaints in a week"`
+    """
     from serving.rollout import set_share
 
     _changed(context.obj, lambda store: set_share(store, share, _change(why)))

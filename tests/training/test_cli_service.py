@@ -1,0 +1,76 @@
+"""The commands about the running service, as they are typed: what `serve` starts, and what `rollout` changes."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from features.errors import ConfigurationError
+from features.workspace import Workspace
+from serving.rollout import Change, set_champion
+from serving.settings import ServiceSettings, service_settings
+from serving.store import Store
+from training.cli.main import app
+
+
+def typed(*words: str, env: dict[str, str] | None = None) -> Result:
+    result = CliRunner().invoke(app, list(words), env=env)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """Two releases by name, the first of them served."""
+    made = Workspace(tmp_path / "shop")
+    for number, name in enumerate(("r-1", "r-2"), start=1):
+        folder = made.releases / name
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").write_text(f'{{"created_at": "2024-01-0{number}T00:00:00Z"}}')
+    store = Store.open(made.store)
+    set_champion(store, "r-1", Change("ada", 7, "a test"))
+    store.close()
+    return made
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[ServiceSettings]:
+    """The settings of each service that `serve` would have become."""
+    seen: list[ServiceSettings] = []
+
+    def become(_path: str, _argv: Any, env: dict[str, str]) -> None:
+        seen.append(service_settings(env))
+
+    monkeypatch.setattr(os, "execve", become)
+    return seen
+
+
+def test_serve_takes_its_settings_from_the_environment_and_its_options_come_first(
+    workspace: Workspace, started: list[ServiceSettings]
+) -> None:
+    env = {"HOLDFAST_REASONS_COUNT": "5", "HOLDFAST_PORT": "8001", "HOLDFAST_WORKERS": "2"}
+    typed("-w", str(workspace.root), "serve", env=env)
+    typed("-w", str(workspace.root), "serve", "--port", "8002", env=env)
+    first, second = started
+    assert (first.reasons_count, first.port, first.workers, first.release) == (5, 8001, 2, "r-2")
+    assert (second.reasons_count, second.port) == (5, 8002)
+
+
+def test_serve_refuses_a_misspelt_setting(workspace: Workspace, started: list[ServiceSettings]) -> None:
+    with pytest.raises(ConfigurationError, match="HOLDFAST_PROT"):
+        typed("-w", str(workspace.root), "serve", env={"HOLDFAST_PROT": "8001"})
+    assert started == []
+
+
+def test_the_share_of_a_rollout_widens_and_its_help_says_no_more(workspace: Workspace) -> None:
+    words = ("-w", str(workspace.root), "rollout")
+    typed(*words, "start", "r-2", "--share", "0.2", "--why", "a test")
+    assert "50% of customers" in typed(*words, "share", "0.5").output
+    with pytest.raises(ConfigurationError, match="only widens"):
+        typed(*words, "share", "0.4")
+    shown = " ".join(typed(*words, "share", "--help").output.split())
+    assert "never narrows" in shown
+    assert "(or narrow)" not in shown
