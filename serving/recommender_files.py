@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from features.errors import ArtefactError
+from serving import strict_json
 
 __all__ = ["ARRAYS_FILE", "SETTINGS_FILE", "pack", "unpack"]
 
@@ -54,11 +55,8 @@ def unpack(files: Mapping[str, bytes]) -> tuple[tuple[str, ...], dict[str, Any],
 
 
 def _read_document(content: bytes) -> tuple[tuple[str, ...], dict[str, Any]]:
-    try:
-        document = json.loads(content)
-    except ValueError:
-        raise ArtefactError(f"{SETTINGS_FILE} is not JSON; copy the release again") from None
-    if not isinstance(document, dict) or document.get("format") != _FORMAT:
+    document = strict_json.read_object(content, SETTINGS_FILE)
+    if document.get("format") != _FORMAT:
         raise ArtefactError(f"{SETTINGS_FILE} is not of format {_FORMAT}; {_AGAIN}")
     item_ids, settings = document.get("item_ids"), document.get("settings")
     if not isinstance(item_ids, list) or not all(isinstance(item_id, str) for item_id in item_ids):

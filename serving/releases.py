@@ -82,6 +82,7 @@ class Releases:
         if name not in self._loaded:
             try:
                 release = load_release(self._resolve(name), self._feature_set)
+                _check_name(name, release)
                 _warm(release)
             except HoldfastError as error:
                 refusals[name] = self._refuse(name, str(error))
@@ -99,6 +100,12 @@ class Releases:
             if self._refused is not None:
                 self._refused()
         return why
+
+
+def _check_name(asked: str, release: Release) -> None:
+    """What answers say of themselves must be what the promotion log says was set (a name, a tag or a path)."""
+    if release.name != Path(asked.rpartition(":")[2]).name:
+        raise ArtefactError(f"what lies there calls itself {release.name}; put it where its name leads")
 
 
 def _warm(release: Release) -> None:

@@ -281,6 +281,8 @@ def test_an_array_that_does_not_fit_is_refused(changed, words):
         (ARRAYS_FILE, lambda b: b[: len(b) // 2], "truncated"),
         (ARRAYS_FILE, lambda _: b"", "truncated"),
         (SETTINGS_FILE, lambda b: b[:-5], "not JSON"),
+        (SETTINGS_FILE, lambda _: b"[" * 100_000, "not JSON"),
+        (SETTINGS_FILE, lambda b: b.replace(b'"alpha": ', b'"alpha": NaN, "was": '), "finite"),
         (SETTINGS_FILE, lambda b: b.replace(b'"i1"', b'"i0"'), "distinct"),
         (SETTINGS_FILE, lambda b: b.replace(b'"alpha"', b'"alhpa"'), "alhpa"),
         (SETTINGS_FILE, lambda b: b.replace(b'"regularization": 100.0', b'"regularization": 0.0'), "regularization"),

@@ -1,5 +1,6 @@
 """What a running service holds: who answers whom, what is shown of it, and what a failed start gives back."""
 
+import shutil
 import threading
 
 import httpx
@@ -78,6 +79,17 @@ def test_a_refusal_is_counted_once_and_never_out_of_sight_while_it_is_tried_agai
         runtime.poll()
     assert seen == [True, True, True]
     assert "holdfast_release_refusals_total 1.0" in running.metrics.render().decode()
+    runtime.close()
+
+
+def test_a_release_under_another_s_name_is_refused(running: Running) -> None:
+    releases = running.shop.workspace.releases
+    shutil.copytree(releases / "second", releases / "third")
+    runtime = opened(running)
+    start_rollout(runtime.store, "third", 1.0, "s", BY)
+    runtime.poll()
+    assert runtime.served.route("k:1").release.name == "first"
+    assert "calls itself second" in runtime.releases.refusals["third"]
     runtime.close()
 
 
