@@ -207,3 +207,13 @@ def test_help_does_not_import_what_trains(tmp_path: Path) -> None:
     code = f"import sys, training.cli.models; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_undefined_figure_of_a_backtest_is_null_and_the_json_can_be_read(tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    done = SimpleNamespace(rows=lambda: [{"model": "ours", "customers": 3, "auc": float("nan")}], skipped=())
+    monkeypatch.setattr("training.jobs.backtest_churn_job", lambda *_, **__: done)
+    printed = CommandLine(Workspace(tmp_path)).run("backtest", "churn").stdout
+    row = json.loads(printed, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))["rows"][0]
+    assert row == {"model": "ours", "customers": 3, "auc": None}

@@ -149,7 +149,7 @@ def backtest_command(
     with stages(session) as progress:
         rows, skipped = _backtest(session, model, cutoffs, progress)
     if session.json:
-        typer.echo(json.dumps({"rows": rows, "skipped": skipped}))
+        typer.echo(json.dumps({"rows": [_defined(row) for row in rows], "skipped": skipped}))
         return
     table = Table(*rows[0])
     for row in rows:
@@ -200,7 +200,8 @@ def compare_command(
     both = (found.challenger, found.champion)
     if session.json:
         measured = [{"name": m.name, "slice": m.slice_name, "metrics": _defined(m.metrics)} for m in both]
-        typer.echo(json.dumps({"metric": rule.metric, "difference": found.difference, "versions": measured}))
+        difference = [bound if math.isfinite(bound) else None for bound in found.difference]
+        typer.echo(json.dumps({"metric": rule.metric, "difference": difference, "versions": measured}))
         return
     table = Table("figure", *(m.name for m in both), title=found.challenger.slice_name)
     for name in found.challenger.metrics:
@@ -320,6 +321,7 @@ def _cell(value: object) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-def _defined(figures: Mapping[str, float]) -> dict[str, float | None]:
+def _defined(figures: Mapping[str, Any]) -> dict[str, Any]:
     """JSON has no NaN: an undefined figure is null."""
-    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
+    undefined = {name for name, value in figures.items() if isinstance(value, float) and not math.isfinite(value)}
+    return {name: None if name in undefined else value for name, value in figures.items()}
