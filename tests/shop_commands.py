@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,12 @@ def holdfast(workspace: Path, *words: str) -> Any:
     return json.loads(done.stdout.strip().splitlines()[-1]) if done.stdout.strip() else None
 
 
-def run_holdfast(workspace: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run `holdfast --json WORDS` on a workspace, whatever comes of it."""
+def run_holdfast(
+    workspace: Path, *words: str, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run `holdfast --json WORDS` on a workspace, whatever comes of it; `environment` is added to this process's."""
     command = [str(HOLDFAST), "--workspace", str(workspace), "--json", *words]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("HOLDFAST_")}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=900)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("HOLDFAST_")}
+    return subprocess.run(
+        command, env=clean | dict(environment or {}), capture_output=True, text=True, check=False, timeout=900
+    )

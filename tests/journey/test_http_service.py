@@ -19,24 +19,12 @@ from serving.rollout import Change, rollback, start_rollout
 from serving.settings import ServiceSettings, serve_command
 from serving.store import Store
 from tests.tiny_shop import NOW_US, TinyShop, tiny_shop
+from tests.watched_names import asked_outside, watching
 
 pytestmark = pytest.mark.service
 
 ROOT = Path(__file__).parents[2]
 START_S = 90
-WATCHER = """
-import os, sys
-def _log(*words):
-    with open(os.environ["WATCHED_NAMES"], "a") as file:
-        file.write(" ".join(str(word) for word in words) + chr(10))
-def _watch(event, arguments):
-    if event in ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"):
-        _log("name", arguments[0])
-    elif event == "socket.connect":
-        _log("connect", arguments[1][0] if isinstance(arguments[1], tuple) else "unix")
-_log("watching", os.getpid())
-sys.addaudithook(_watch)
-"""
 
 
 @dataclass
@@ -54,12 +42,10 @@ class Service:
 
     def start(self) -> None:
         command = serve_command(self.settings)
-        (self.watched.parent / "sitecustomize.py").write_text(WATCHER)
-        watched = {"WATCHED_NAMES": str(self.watched), "PYTHONPATH": f"{self.watched.parent}{os.pathsep}{ROOT}"}
-        log = (self.watched.parent / "service.log").open("ab")
+        log = (self.watched / "service.log").open("ab")
         self.process = subprocess.Popen(
             command.argv,
-            env={**os.environ, **command.env, **watched},
+            env={**os.environ, **command.env, **watching(self.watched, ROOT)},
             cwd=ROOT,
             stdout=log,
             stderr=log,
@@ -74,7 +60,7 @@ class Service:
                 if httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200:
                     return
             time.sleep(0.1)
-        raise AssertionError((self.watched.parent / "service.log").read_text()[-4_000:])
+        raise AssertionError((self.watched / "service.log").read_text()[-4_000:])
 
     def kill(self) -> None:
         """SIGKILL to every process of it; workers lead groups of their own and would go on answering alone."""
@@ -112,7 +98,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     shop.release("first")
     shop.release("second", base=2.0)
     settings = ServiceSettings(shop.workspace.root, release="first", port=free_port(), workers=2)
-    made = Service(shop, settings, folder / "names.txt")
+    made = Service(shop, settings, folder)
     try:
         made.start()
         yield made
@@ -143,10 +129,7 @@ def test_the_service_scores_and_names_its_release(service: Service) -> None:
 
 def test_no_name_is_looked_up_and_nothing_is_connected_to_beyond_this_machine(service: Service) -> None:
     service.get("/v1/customers/c3/churn")
-    lines = [line.split(" ", 1) for line in service.watched.read_text().splitlines()]
-    assert sum(kind == "watching" for kind, _ in lines) >= 3  # the command, and two workers
-    here = {"127.0.0.1", "::1", "localhost", "unix", "None", "0.0.0.0", socket.gethostname()}
-    assert {what for kind, what in lines if kind != "watching"} <= here
+    assert asked_outside(service.watched, n_processes=3) == set()  # the command, and two workers
 
 
 def test_an_event_taken_by_one_worker_counts_in_every_other(service: Service) -> None:

@@ -12,6 +12,7 @@ from features.instants import DAY_US, parse_instant
 from features.workspace import Workspace
 from serving.releases import newest_release
 from tests.shop_commands import holdfast, run_holdfast
+from tests.watched_names import asked_outside, watching
 from training.demo import call, free_port, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.service, pytest.mark.timeout(900)]
@@ -154,3 +155,11 @@ def test_refusals_have_their_exit_codes(shop, tmp_path):
     unknown = run_holdfast(shop.root, "import", str(tmp_path / "no.csv"), "--mapping", "no_such")
     assert unknown.returncode == 2
     assert parse_instant(END) % DAY_US == 0
+
+
+def test_training_and_releasing_ask_nobody_outside_this_machine(shop, tmp_path):
+    watched = watching(tmp_path)
+    trained = run_holdfast(shop.root, "train", "recommender", environment=watched)
+    released = run_holdfast(shop.root, "release", environment=watched)
+    assert (trained.returncode, released.returncode) == (0, 0), trained.stderr + released.stderr
+    assert asked_outside(tmp_path, n_processes=2) == set()
