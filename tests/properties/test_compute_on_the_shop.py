@@ -1,4 +1,4 @@
-"""On a whole simulated shop, late events included: no customer differs, alone or in the batch; the future is not seen."""
+"""On a whole simulated shop, late events included: nobody differs alone or in the batch; the future is not seen."""
 
 import numpy as np
 import pytest
