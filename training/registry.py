@@ -17,6 +17,7 @@ from mlflow.exceptions import MlflowException
 
 from features.errors import ArtefactError, ConfigurationError, HoldfastError
 from features.instants import format_instant
+from features.locking import exclusive
 from training.promotion import PromotionDecision
 from training.tracking import MODEL_FOLDER, Tracking, mlflow_errors, read_files
 
@@ -137,10 +138,15 @@ class Registry:
 
         Raises:
             ConfigurationError: the decision does not promote.
-            UnavailableError: the database is locked; the champion is unchanged.
+            UnavailableError: the database is locked, or somebody else is promoting; the champion is unchanged.
         """
         if not decision.promote:
             raise ConfigurationError("this decision does not promote; force it with a reason, or train a better model")
+        # two at once would number their records alike, and one would be written over
+        with exclusive(self.tracking.database.with_name("promotions.lock"), "the promotion log"):
+            return self._promote(version, decision, who, at_us)
+
+    def _promote(self, version: ModelVersion, decision: PromotionDecision, who: str, at_us: int) -> Promotion:
         self.tracking.require_unlocked()
         client, name = self.tracking.client, version.name
         former = self.find(name, CHAMPION)
@@ -160,8 +166,9 @@ class Registry:
             lambda: client.set_registered_model_alias(name, CHAMPION, str(version.version)),
             lambda: client.delete_registered_model_tag(name, key),
         )
+        challenger = self.find(name, CHALLENGER)  # now: a newer version may have become it since the decision
         with mlflow_errors():
-            if CHALLENGER in version.aliases:
+            if challenger is not None and challenger.version == version.version:
                 client.delete_registered_model_alias(name, CHALLENGER)
             client.set_model_version_tag(name, str(version.version), "promoted_because", "; ".join(decision.reasons))
         return record

@@ -5,6 +5,7 @@ import pytest
 
 from features.errors import ArtefactError, ConfigurationError, UnavailableError
 from features.instants import parse_instant
+from features.locking import exclusive
 from features.workspace import Workspace
 from training.promotion import PromotionDecision
 from training.registry import CHALLENGER, CHAMPION, CHURN, ModelVersion, Registry
@@ -86,6 +87,22 @@ def test_a_decision_against_promotes_nothing(registry: Registry) -> None:
         registry.promote(version, PromotionDecision(False, ("worse",), {}), who="ada", at_us=AT)
     assert registry.find(CHURN, CHAMPION) is None
     assert registry.promotions(CHURN) == ()
+
+
+def test_two_promotions_at_once_cannot_write_one_entry_of_the_log(registry: Registry) -> None:
+    version = registered(registry)
+    lock = registry.tracking.database.with_name("promotions.lock")
+    with exclusive(lock, "it"), pytest.raises(UnavailableError, match="promotion log is being written"):
+        registry.promote(version, YES, who="ada", at_us=AT)
+    assert registry.find(CHURN, CHAMPION) is None
+    assert registry.promote(version, YES, who="ada", at_us=AT).to_version == 1
+
+
+def test_a_promotion_leaves_a_challenger_that_came_in_between(registry: Registry) -> None:
+    decided_about, newer = registered(registry), registered(registry, b"newer")
+    registry.promote(decided_about, YES, who="ada", at_us=AT)
+    assert registry.version(CHURN, CHALLENGER).version == newer.version
+    assert registry.version(CHURN, CHAMPION).version == decided_about.version
 
 
 def test_a_locked_database_registers_and_promotes_nothing(registry: Registry, workspace: Workspace) -> None:
