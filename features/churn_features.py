@@ -205,7 +205,7 @@ def _cycle() -> Iterator[Feature]:
         "cycle_deviations_all",
         Ratio(Difference(Age(ORDER), mean), deviation),
         "deviations",
-        three,
+        f"{three}, or all gaps equal",
         "how many deviations later than usual the next order is",
         "cycle",
     )
@@ -317,19 +317,21 @@ def _trouble() -> Iterator[Feature]:
     yield _sum("late_hours", "delivery", "late_hours", 90, "delivery", "hours of lateness")
     yield Feature(
         "late_deliveries_share_365d",
-        Ratio(Total("delivery", "late", 365), Count("delivery", 365)),
+        Ratio(Total("delivery", "late", 365), Total("delivery", "has_value", 365)),
         "share",
-        "no delivery in the window",
-        "part of the deliveries of the last 365 days that came late",
+        "no delivery of known lateness in the window",
+        "part of the deliveries of the last 365 days that came late, of those whose lateness is known",
         "delivery",
+        version=2,
     )
     yield Feature(
         "delivery_last_late_hours",
-        LastValue("delivery", "value"),
+        LastValue("delivery", "value", only_known=True),
         "hours",
-        NONE_YET,
+        "there was none, or its lateness is not known",
         "hours by which the last delivery was late; negative when early",
         "delivery",
+        version=2,
     )
     for days in (30, 90, 365):
         yield _count("support", "support", days, "support")

@@ -133,9 +133,9 @@ class Age:
 
 @dataclass(frozen=True)
 class LastValue:
-    """A column of the last event of a track that carries it; missing where there was none.
+    """A column of the last event of a track; missing where there was none.
 
-    With `only_known` the event must have had a `value`.
+    With `only_known` it is missing, too, where that event had no `value`.
     """
 
     track: str

@@ -186,6 +186,22 @@ def test_trouble_and_satisfaction_by_hand():
     assert values["stockouts_share_90d"] == 0.5
 
 
+def test_a_delivery_of_unknown_lateness_is_not_taken_for_one_in_time():
+    late = event("a", "delivery", "2026-06-03", value=4)
+    values = feature_values(late, event("a", "delivery", "2026-06-04", value=None))
+    assert math.isnan(values["delivery_last_late_hours"])
+    assert values["late_deliveries_share_365d"] == 1
+    assert math.isnan(feature_values(event("a", "delivery", "2026-06-04"))["late_deliveries_share_365d"])
+
+
+def test_deviations_from_a_cycle_without_any_are_missing():
+    days = ("2026-05-02", "2026-05-12", "2026-05-22")
+    values = feature_values(*(event("a", "purchase", day, order_id=day) for day in days))
+    assert values["order_gap_deviation_days_all"] == 0
+    assert math.isnan(values["cycle_deviations_all"])
+    assert "all gaps equal" in CHURN_FEATURES["cycle_deviations_all"].missing
+
+
 def test_customer_without_an_order_has_the_documented_missing_values():
     values = feature_values(event("a", "view", "2026-06-09"))
     for feature in CHURN_FEATURES:
