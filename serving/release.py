@@ -95,22 +95,21 @@ def write_release(
     _check_fits(churn, feature_set)
     files = {f"churn/{path}": data for path, data in churn.to_files().items()}
     files |= {f"recommender/{path}": data for path, data in recommender.to_files().items()}
-    manifest = strict_json.write_object(
-        {
-            "format": RELEASE_FORMAT,
-            "name": name,
-            "created_at": format_instant(created_at_us),
-            "feature_set": {"fingerprint": feature_set.fingerprint(), "definition": feature_set.to_manifest()},
-            "files": {
-                path: {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)} for path, data in files.items()
-            },
-            "churn": {"horizon_days": churn.horizon_days, "gap_days": churn.gap_days, "base_rate": churn.base_rate},
-            "recommender": {"n_items": len(recommender.item_ids)},
-            "bands": bands.to_manifest(),
-            "policy": policy.to_manifest(),
-            "provenance": dict(provenance),
-        }
-    )
+    content = {
+        "format": RELEASE_FORMAT,
+        "name": name,
+        "created_at": format_instant(created_at_us),
+        "feature_set": {"fingerprint": feature_set.fingerprint(), "definition": feature_set.to_manifest()},
+        "files": {
+            path: {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)} for path, data in files.items()
+        },
+        "churn": {"horizon_days": churn.horizon_days, "gap_days": churn.gap_days, "base_rate": churn.base_rate},
+        "recommender": {"n_items": len(recommender.item_ids)},
+        "bands": bands.to_manifest(),
+        "policy": policy.to_manifest(),
+        "provenance": dict(provenance),
+    }
+    manifest = strict_json.write_object({**content, "sha256": _digest(content)})
     target = directory / name
     directory.mkdir(parents=True, exist_ok=True)
     staged = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=directory))
@@ -177,6 +176,7 @@ def _read_manifest(directory: Path) -> dict[str, Any]:
     try:
         manifest = strict_json.read_object(path.read_bytes(), MANIFEST)
         _check_format(strict_json.whole(manifest, "format", MANIFEST, 1, 1 << 30))
+        _check_unaltered(manifest)
         strict_json.text(manifest, "name", MANIFEST)
         for key in ("feature_set", "files", "policy", "provenance"):
             strict_json.section(manifest, key, MANIFEST)
@@ -186,6 +186,17 @@ def _read_manifest(directory: Path) -> dict[str, Any]:
     except HoldfastError as error:
         raise ReleaseRefusedError("manifest", f"{MANIFEST} cannot be read: {error}") from error
     return manifest
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    """The sha256 of a manifest without this very entry: bands, policy and provenance are covered as the files are."""
+    return hashlib.sha256(strict_json.write_object(content)).hexdigest()
+
+
+def _check_unaltered(manifest: Mapping[str, Any]) -> None:
+    content = {key: value for key, value in manifest.items() if key != "sha256"}
+    if strict_json.text(manifest, "sha256", MANIFEST) != _digest(content):
+        raise ReleaseRefusedError("manifest", f"{MANIFEST} was altered: its sha256 differs; copy the release again")
 
 
 def _check_format(written: int) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,7 +23,7 @@ from serving.calibration import BetaCalibrator
 from serving.churn_model import ChurnModel
 from serving.policy import Policy
 from serving.recommender import Recommender, RecommenderSettings
-from serving.release import write_release
+from serving.release import MANIFEST, write_release
 from tests.event_tables import event, event_table, us
 
 NOW_US = us("2024-03-01")
@@ -49,6 +52,16 @@ class TinyShop:
             provenance={"churn": {"name": "holdfast-churn", "version": 3}},
         )
         return name
+
+
+def edit_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the manifest and make its own sha256 fit again: what only the later checks can find."""
+    path = folder / MANIFEST
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    del manifest["sha256"]
+    written = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    path.write_text(json.dumps({**manifest, "sha256": hashlib.sha256(written.encode()).hexdigest()}))
 
 
 def tiny_shop(root: Path) -> TinyShop:

@@ -17,7 +17,7 @@ from serving.assignment import arm_of
 from serving.rollout import Change, rollback, start_rollout
 from serving.store import Store, decisions
 from tests.serving.conftest import Running
-from tests.tiny_shop import NOW_US, churn_model
+from tests.tiny_shop import NOW_US, churn_model, edit_manifest
 
 BY = Change("ada", NOW_US, "a test")
 
@@ -180,8 +180,7 @@ def test_a_refused_release_leaves_the_running_one_untouched_and_says_why(running
         path = folder / "churn" / "booster.txt"
         path.write_bytes(path.read_bytes()[:-100])
     else:
-        path = folder / "manifest.json"
-        path.write_text(path.read_text().replace(CHURN_FEATURES.fingerprint(), "0" * 64))
+        edit_manifest(folder, lambda manifest: manifest["feature_set"].update(fingerprint="0" * 64))
 
     async def talk(client: httpx.AsyncClient) -> None:
         store = Store.open(running.shop.workspace.store)

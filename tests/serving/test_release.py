@@ -10,7 +10,7 @@ from features.feature_set import FeatureSet
 from serving.bands import Bands
 from serving.policy import Policy
 from serving.release import MANIFEST, ReleaseRefusedError, load_release, write_release
-from tests.tiny_shop import churn_model, recommender
+from tests.tiny_shop import churn_model, edit_manifest, recommender
 
 
 def write(directory, name="first", feature_set=CHURN_FEATURES):
@@ -39,18 +39,11 @@ def refused(folder, feature_set=CHURN_FEATURES):
     return caught.value.reason
 
 
-def edit(folder, change):
-    path = folder / MANIFEST
-    manifest = json.loads(path.read_text())
-    change(manifest)
-    path.write_text(json.dumps(manifest))
-
-
 def replace(folder, path, data):
     """Another file with a manifest that fits it: what only reading the content can find."""
     (folder / path).write_bytes(data)
     described = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
-    edit(folder, lambda manifest: manifest["files"].update({path: described}))
+    edit_manifest(folder, lambda manifest: manifest["files"].update({path: described}))
 
 
 def test_a_release_comes_back_as_it_was(folder):
@@ -133,7 +126,7 @@ def test_a_link_is_refused_even_to_the_right_bytes(folder, tmp_path):
     "path", ["../outside", "/etc/passwd", "churn/../../outside", "churn/a/b", "other/file", "churn/.."]
 )
 def test_a_path_out_of_the_release_is_refused(folder, path):
-    edit(folder, lambda manifest: manifest["files"].update({path: {"sha256": "0" * 64, "size": 1}}))
+    edit_manifest(folder, lambda manifest: manifest["files"].update({path: {"sha256": "0" * 64, "size": 1}}))
     assert refused(folder) == "path"
 
 
@@ -143,7 +136,7 @@ def test_another_feature_set_is_refused(folder):
 
 def test_a_manifest_that_lies_about_the_fingerprint_is_refused(folder):
     other = FeatureSet("churn", CHURN_FEATURES.features[:-1])
-    edit(folder, lambda manifest: manifest["feature_set"].update(fingerprint=other.fingerprint()))
+    edit_manifest(folder, lambda manifest: manifest["feature_set"].update(fingerprint=other.fingerprint()))
     assert refused(folder, other) == "fingerprint"
 
 
@@ -153,7 +146,7 @@ def test_a_model_for_other_features_is_not_released(tmp_path):
 
 
 def test_a_newer_format_is_refused(folder):
-    edit(folder, lambda manifest: manifest.update(format=2))
+    edit_manifest(folder, lambda manifest: manifest.update(format=2))
     assert refused(folder) == "format"
 
 
@@ -170,7 +163,17 @@ def test_a_newer_format_is_refused(folder):
     ],
 )
 def test_a_malformed_manifest_is_refused(folder, change):
-    edit(folder, change)
+    edit_manifest(folder, change)
+    assert refused(folder) == "manifest"
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes"), [('"high": 0.6', '"high": 0.7'), ("event_log_version", "event_log_versiom")]
+)
+def test_a_manifest_altered_in_its_bands_or_provenance_is_refused(folder, was, becomes):
+    text = (folder / MANIFEST).read_text()
+    assert was in text
+    (folder / MANIFEST).write_text(text.replace(was, becomes))
     assert refused(folder) == "manifest"
 
 
@@ -193,5 +196,5 @@ def test_trees_that_lightgbm_would_die_of_are_refused_though_their_hash_fits(fol
 
 
 def test_bands_and_policy_are_checked(folder):
-    edit(folder, lambda manifest: manifest["bands"].update(high=2))
+    edit_manifest(folder, lambda manifest: manifest["bands"].update(high=2))
     assert refused(folder) == "content"
