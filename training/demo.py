@@ -14,7 +14,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +30,18 @@ from serving.settings import ServiceSettings, serve_command
 from training.settings import Settings
 from training.simulate import simulate, write_shop
 
-__all__ = ["Call", "Shop", "call", "free_port", "prepare", "serving", "simulate_and_import", "tour"]
+__all__ = [
+    "Call",
+    "Shop",
+    "beside",
+    "call",
+    "free_port",
+    "is_alive",
+    "prepare",
+    "serving",
+    "simulate_and_import",
+    "tour",
+]
 
 MARKER = "made-by-holdfast-demo"
 START_SECONDS = 120.0
@@ -108,14 +119,21 @@ def serving(workspace: Workspace, release: str, port: int, clock_shift_us: int =
     settings = ServiceSettings(workspace=workspace.root, release=release, port=port, clock_shift_us=clock_shift_us)
     command = serve_command(settings)
     log = workspace.root / "service.log"
+    with beside(command.argv, os.environ | command.env, log) as process:
+        base = f"http://127.0.0.1:{port}"
+        _wait_until_ready(process, base, log)
+        yield base
+
+
+@contextmanager
+def beside(command: Sequence[str], environment: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that runs while the body does, its output in `log`; it is told to stop at the end, then made to."""
     with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603 - our own command
-            command.argv, env=os.environ | command.env, stdout=output, stderr=subprocess.STDOUT
+        process = subprocess.Popen(  # noqa: S603 - our own commands
+            command, env=environment, stdout=output, stderr=subprocess.STDOUT
         )
         try:
-            base = f"http://127.0.0.1:{port}"
-            _wait_until_ready(process, base, log)
-            yield base
+            yield process
         finally:
             process.terminate()
             try:
@@ -137,6 +155,14 @@ def _wait_until_ready(process: subprocess.Popen[bytes], base: str, log: Path) ->
             pass
         time.sleep(0.25)
     raise UnavailableError(f"the service was not ready after {START_SECONDS:.0f} s; read {log.name} in the workspace")
+
+
+def is_alive(base: str) -> bool:
+    """Whether the service still answers."""
+    try:
+        return call(base, "probe", "", "GET", "/livez").status == 200
+    except (urllib.error.URLError, ConnectionError, TimeoutError):
+        return False
 
 
 def call(base: str, who: str, why: str, method: str, path: str, body: dict[str, Any] | None = None) -> Call:

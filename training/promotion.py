@@ -12,20 +12,27 @@ from dataclasses import dataclass, field
 __all__ = ["Measured", "PromotionDecision", "PromotionRule", "PromotionSettings", "decide", "force"]
 
 
+LOWER_IS_BETTER = frozenset({"brier", "ece"})
+"""Figures that measure an error; of every other one more is better."""
+
+
 @dataclass(frozen=True)
 class PromotionRule:
     """When a challenger is good enough.
 
     metric: the figure that decides, by its name in the evaluation report.
-    higher_is_better: its direction.
     margin: a challenger that is better by at least this much is promoted; in the metric's own unit.
     not_worse_by: a challenger whose difference's lower limit is above minus this is promoted as not worse.
     """
 
     metric: str
-    higher_is_better: bool = True
     margin: float = 0.0
     not_worse_by: float = 0.0
+
+    @property
+    def higher_is_better(self) -> bool:
+        """The direction of the metric."""
+        return self.metric not in LOWER_IS_BETTER
 
 
 @dataclass(frozen=True)

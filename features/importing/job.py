@@ -23,6 +23,7 @@ from features.importing.transform import SourceColumns, Transform, Transformed
 from features.pseudonyms import Pseudonyms
 from features.schema import CUSTOMERS, EVENTS, ITEMS
 from features.tables import IDENTITIES, upsert
+from features.validation import LATEST_US
 from features.workspace import Workspace
 
 __all__ = ["DEFAULT_MAX_QUARANTINED_SHARE", "import_file"]
@@ -40,6 +41,7 @@ def import_file(
     *,
     max_quarantined_share: float = DEFAULT_MAX_QUARANTINED_SHARE,
     dry_run: bool = False,
+    before_us: int = LATEST_US,
     progress: Progress | None = None,
 ) -> ImportReport:
     """Add the events of a file to the workspace's log, in one commit, and its items, customers and identities.
@@ -50,6 +52,7 @@ def import_file(
         workspace: where the log and the tables lie; made if absent.
         max_quarantined_share: in [0, 1]; above this share of the rows read, the import aborts.
         dry_run: find out what would happen and write nothing at all.
+        before_us: an event at or after this instant lies in the future and is quarantined; the caller knows the clock.
         progress: called with the number of rows read so far.
 
     Raises:
@@ -57,7 +60,7 @@ def import_file(
         DataError: the file cannot be read, lacks a column, or too many of its rows are bad; nothing has changed.
         UnavailableError: another writer holds the log; nothing has changed.
     """
-    job = _Import(source, mapping, workspace, max_quarantined_share, progress, dry_run=dry_run)
+    job = _Import(source, mapping, workspace, max_quarantined_share, progress, dry_run=dry_run, before_us=before_us)
     return job.tried() if dry_run else job.done()
 
 
@@ -73,6 +76,7 @@ class _Import:
         progress: Progress | None,
         *,
         dry_run: bool,
+        before_us: int,
     ) -> None:
         self._source = source
         self._mapping = mapping
@@ -80,6 +84,7 @@ class _Import:
         self._limit = limit
         self._progress = progress
         self._dry_run = dry_run
+        self._before_us = before_us
         self._new_key = not workspace.pseudonym_keys.exists()
         self._pseudonyms = Pseudonyms.fresh() if self._new_key else Pseudonyms.load(workspace.pseudonym_keys)
         self._met = CustomersMet(self._pseudonyms)
@@ -117,7 +122,7 @@ class _Import:
         return self._report(appended.n_appended, appended.version)
 
     def _events(self) -> Iterator[pa.RecordBatch]:
-        transform = Transform(self._mapping, self._met)
+        transform = Transform(self._mapping, self._met, self._before_us)
         wanted = self._mapping.all_source_columns()
         for batch in _ahead(read_source(self._source, self._mapping.source, wanted)):
             made = transform.apply(batch)

@@ -19,7 +19,7 @@ from features.importing.readers import SourceBatch
 from features.importing.rules import matches
 from features.importing.times import instants
 from features.schema import EVENTS
-from features.validation import Findings, judge
+from features.validation import LATEST_US, Findings, judge
 
 __all__ = ["SourceColumns", "Transform", "Transformed"]
 
@@ -90,11 +90,15 @@ class Transformed:
 
 
 class Transform:
-    """Turns batches into events by one mapping; `customers` remembers whom it met."""
+    """Turns batches into events by one mapping; `customers` remembers whom it met.
 
-    def __init__(self, mapping: Mapping, customers: CustomersMet) -> None:
+    An event at or after `before_us` is refused: one wrong year would move the log's end, and every cut-off with it.
+    """
+
+    def __init__(self, mapping: Mapping, customers: CustomersMet, before_us: int = LATEST_US) -> None:
         self._mapping = mapping
         self._customers = customers
+        self._before_us = before_us
 
     def check(self, names: list[str]) -> None:
         """Refuse a source that lacks a column of the mapping.
@@ -126,6 +130,9 @@ class Transform:
         judged = judge(rows, EVENTS)
         judged.rename("customer_key", "customer_id")
         found.add(judged, np.arange(len(kept)))
+        for name in ("occurred_at", "recorded_at"):
+            late = pc.greater_equal(rows[name].cast(pa.int64()), self._before_us)
+            found.mark(np.asarray(pc.fill_null(late, fill_value=False)), name, "lies in the future")
         fine = found.fine
         if not fine.all():
             rows = rows.filter(pa.array(fine))

@@ -12,6 +12,7 @@ from features.event_log import EventLog
 from features.importing import import_file, import_table, load_mapping
 from features.importing.digests import content_ids
 from features.importing.mapping import Mapping
+from features.instants import parse_instant
 from features.locking import exclusive
 from features.pseudonyms import Pseudonyms
 from features.schema import CUSTOMERS, EVENTS, ITEMS
@@ -97,6 +98,20 @@ def test_one_percent_of_poison_is_kept_apart_and_every_row_is_accounted_for(tmp_
         original = one["original"]
         text = original if isinstance(original, str) else ",".join(value or "" for value in original.values())
         assert lines[one["row"] - 1] == text + "\n"
+
+
+def test_an_event_of_the_future_is_kept_apart(tmp_path, workspace):
+    before = parse_instant("2024-05-01T00:00:00Z")
+    lines = (order(1, ordered_at="2024-04-30T23:59:59Z"), order(2, ordered_at="2024-05-01T00:00:00Z"))
+    report = import_file(
+        written(tmp_path / "o.csv", *lines),
+        load_mapping("orders"),
+        workspace,
+        max_quarantined_share=0.5,
+        before_us=before,
+    )
+    assert (report.n_accepted, report.n_quarantined) == (1, 1)
+    assert [(one.reason, one.first_row) for one in report.reasons] == [("lies in the future", 2)]
 
 
 def test_too_many_bad_rows_abort_and_change_nothing(tmp_path, workspace):

@@ -52,11 +52,15 @@ def test_shown_not_to_be_worse_promotes() -> None:
 
 
 def test_where_lower_is_better_the_signs_turn() -> None:
-    rule = PromotionRule("auc", higher_is_better=False, margin=0.01, not_worse_by=0.005)
-    assert decide(measured("v2", 0.20), measured("v1", 0.25), {"b": {"auc": 0.3}}, rule).promote
-    assert not decide(measured("v2", 0.30), measured("v1", 0.25), {}, rule).promote
+    rule = PromotionRule("brier", margin=0.01, not_worse_by=0.005)
+
+    def brier(name: str, value: float) -> Measured:
+        return Measured(name, "log 3 at 2025-06-01", {"brier": value})
+
+    assert decide(brier("v2", 0.20), brier("v1", 0.25), {"b": {"brier": 0.3}}, rule).promote
+    assert not decide(brier("v2", 0.30), brier("v1", 0.25), {}, rule).promote
     # challenger minus champion is at most +0.004, so it is worse by at most 0.004
-    assert decide(measured("v2", 0.25), measured("v1", 0.25), {}, rule, difference=(-0.01, 0.004)).promote
+    assert decide(brier("v2", 0.25), brier("v1", 0.25), {}, rule, difference=(-0.01, 0.004)).promote
 
 
 def test_figures_of_different_slices_are_not_compared() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,6 +46,7 @@ def import_command(
     from features.importing.job import import_file
     from features.importing.mapping import load_mapping
     from features.importing.table_job import import_table
+    from features.instants import DAY_US
     from features.schema import CUSTOMERS, ITEMS
 
     session: CliContext = context.obj
@@ -61,6 +63,7 @@ def import_command(
                 session.workspace,
                 max_quarantined_share=max_quarantined_share,
                 dry_run=dry_run,
+                before_us=time.time_ns() // 1_000 + DAY_US,  # a day of grace for clocks that differ
                 progress=progress,
             )
         elif table in {"items", "customers"}:

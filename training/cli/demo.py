@@ -7,10 +7,9 @@ import csv
 import dataclasses
 import json
 import os
-import subprocess
+import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +18,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.syntax import Syntax
 
+from features.errors import UnavailableError
 from features.instants import DAY_US, format_instant
 from training.cli.context import CliContext
 
@@ -49,11 +49,12 @@ def demo(
 ) -> None:
     """Simulate a shop, train, release, serve, and call the service as a CRM and as a storefront would."""
     from training.batch_scoring import score_job
-    from training.demo import free_port, prepare, serving, simulate_and_import, tour
+    from training.demo import beside, free_port, is_alive, prepare, serving, simulate_and_import, tour
     from training.feature_jobs import build_features
     from training.pipeline import run_pipeline
-    from training.tracking import code_version
+    from training.tracking import code_version, page_command, page_environment
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped, too
     session: CliContext = context.obj
     console = Console(width=None if Console().is_terminal else 110)
     steps = _Steps(console)
@@ -81,15 +82,16 @@ def demo(
         _show_models(console, shop, made)
         for answered in tour(base, _customer_at_risk(workspace), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())):
             _show_call(console, answered)
-        with _mlflow_page(workspace, page):
+        with beside(page_command(workspace, page), page_environment(os.environ), workspace.root / "mlflow-page.log"):
             _what_next(console, workspace, base, page)
             console.print(f"everything above took {time.monotonic() - steps.started:.0f} s")
             if leave:
                 return
             console.print("serving on; Ctrl-C ends it")
             with contextlib.suppress(KeyboardInterrupt):
-                while True:
-                    time.sleep(3600)
+                while is_alive(base):
+                    time.sleep(2)
+                raise UnavailableError("the service ended; read service.log in the demo's folder")
 
 
 class _Steps:
@@ -137,22 +139,6 @@ def _shortened(answer: object) -> object:
     if isinstance(answer, list):
         return [_shortened(value) for value in answer[:3]] + ([f"... {len(answer) - 3} more"] if answer[3:] else [])
     return answer
-
-
-@contextlib.contextmanager
-def _mlflow_page(workspace: Workspace, port: int) -> Iterator[None]:
-    """MLflow's page in a process of its own while the body runs."""
-    from training.tracking import page_command, page_environment
-
-    with (workspace.root / "mlflow-page.log").open("wb") as log:
-        page = subprocess.Popen(  # noqa: S603 - our own command
-            page_command(workspace, port), env=page_environment(os.environ), stdout=log, stderr=subprocess.STDOUT
-        )
-        try:
-            yield
-        finally:
-            page.terminate()
-            page.wait(timeout=20)
 
 
 def _shown_program() -> str:
