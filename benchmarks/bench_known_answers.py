@@ -29,11 +29,16 @@ NDCG_GAIN, AUC_GAP, CALIBRATION = 0.5, 0.03, 0.03
 
 @dataclass(frozen=True)
 class KnownAnswers:
-    """AUC, calibration error and Brier score of ours and of the oracle at one cut-off; NDCG@10 by source."""
+    """What was found at one cut-off.
+
+    churn: for each model and for the true hazard (AUC, calibration error, Brier score, distance): the distance is the
+        mean difference to the true probability over ten bins of what was said, so no luck of the draw is in it.
+    ndcg_at_10: by source of recommendations.
+    """
 
     as_of: str
     n_customers: int
-    churn: dict[str, tuple[float, float, float]]
+    churn: dict[str, tuple[float, float, float, float]]
     ndcg_at_10: dict[str, float]
 
     @property
@@ -43,6 +48,7 @@ class KnownAnswers:
         gain = self.ndcg_at_10["ours"] / self.ndcg_at_10["popularity"] - 1
         kept = {
             f"calibration error {ours[1]:.4f} is above {CALIBRATION}": ours[1] <= CALIBRATION,
+            f"the distance to the true probability {ours[3]:.4f} is above {CALIBRATION}": ours[3] <= CALIBRATION,
             f"AUC is {oracle[0] - ours[0]:.4f} below the true hazard's, more than {AUC_GAP}": oracle[0] - ours[0]
             <= AUC_GAP,
             f"NDCG@10 is {gain:.0%} above popularity, less than {NDCG_GAIN:.0%}": gain >= NDCG_GAIN,
@@ -59,13 +65,19 @@ def known_answers(shop: SimulatedShop, pseudonyms: Pseudonyms, settings: Setting
     labels, said = report.scored.labels, dict(report.scored.probabilities)
     assert np.array_equal(labels, judged.labels), "the report judged other rows"
     oracle = _oracle(shop, pseudonyms, settings, report.as_of_us)
-    said["the true hazard"] = np.array([oracle[str(key)] for key in view.customer_keys[judged.customer_rows]])
+    true = said["the true hazard"] = np.array([oracle[str(key)] for key in view.customer_keys[judged.customer_rows]])
     churn = {
-        name: (auc(labels, p), expected_calibration_error(labels, p), brier(labels, p)) for name, p in said.items()
+        name: (auc(labels, p), expected_calibration_error(labels, p), brier(labels, p), _distance(p, true))
+        for name, p in said.items()
     }
     slates = train_recommender(view, settings.recommender, settings.evaluation, observed_until_us=end_us).report
     ndcg = {figures.source: figures.ndcg_at_10.mean for figures in slates.figures if figures.segment == "all"}
     return KnownAnswers(format_instant(report.as_of_us), len(labels), churn, ndcg)
+
+
+def _distance(said: np.ndarray, true: np.ndarray) -> float:
+    bins = np.array_split(np.argsort(said), 10)
+    return float(np.mean([abs(said[part].mean() - true[part].mean()) for part in bins]))
 
 
 def _oracle(shop: SimulatedShop, pseudonyms: Pseudonyms, settings: Settings, as_of_us: int) -> dict[str, float]:
@@ -87,7 +99,13 @@ def main() -> None:
         "known_answers_churn",
         f"Churn at {found.as_of}, {found.n_customers:,} eligible customers ({size})",
         [
-            {"scores of": name, "AUC": values[0], "calibration error": values[1], "Brier": values[2]}
+            dict(
+                zip(
+                    ("scores of", "AUC", "calibration error", "Brier", "distance to truth"),
+                    (name, *values),
+                    strict=True,
+                )
+            )
             for name, values in found.churn.items()
         ],
     )
