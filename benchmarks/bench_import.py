@@ -1,6 +1,6 @@
 """How fast, and in how much memory, order lines become a sealed event log.
 
-    python benchmarks/bench_import.py --n 5000000
+    python -m benchmarks.bench_import --n 5000000
 
 Makes a table of order lines as CSV and as Parquet in a temporary folder, imports each with the shipped mapping
 `orders` into an empty workspace, and beside it does the least that a script would do (pandas reads the file and
@@ -26,7 +26,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 
-RESULTS = Path(__file__).parent / "results" / "import.json"
+from benchmarks.report import print_and_keep
+
 TARGET_ROWS_PER_SECOND, TARGET_GIB = 250_000, 3.0
 CHUNK = 500_000
 START_S = 1_700_000_000
@@ -106,7 +107,17 @@ def run_one(side: str, source: Path, folder: Path) -> None:
 
 def measured(side: str, source: Path, folder: Path) -> dict[str, float]:
     root = Path(__file__).resolve().parents[1]
-    command = [sys.executable, __file__, "--side", side, "--source", str(source), "--folder", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.bench_import",
+        "--side",
+        side,
+        "--source",
+        str(source),
+        "--folder",
+        str(folder),
+    ]
     environment = {**os.environ, "PYTHONPATH": str(root), "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -129,28 +140,29 @@ def main() -> None:
         for form, path in make_files(folder, given.n).items():
             for side in ("holdfast", "pandas"):
                 results[f"{side} {form}"] = measured(side, path, folder / f"{side}-{form}")
-    print(f"{'import of ' + format(given.n, ','):28} {'seconds':>8} {'CPU s':>8} {'rows/s':>12} {'peak GiB':>9}")
-    for label, result in results.items():
-        print(
-            f"{label:28} {result['seconds']:8.1f} {result['cpu_seconds']:8.1f} "
-            f"{result['rows_per_second']:12,.0f} {result['peak_gib']:9.2f}"
-        )
     met = all(
         result["rows_per_second"] >= TARGET_ROWS_PER_SECOND and result["peak_gib"] <= TARGET_GIB
         for label, result in results.items()
         if label.startswith("holdfast")
     )
-    print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs; CPU seconds include starting Python")
-    print(f"target {TARGET_ROWS_PER_SECOND:,} rows/s in {TARGET_GIB} GiB: {'met' if met else 'NOT met'}")
-    RESULTS.parent.mkdir(exist_ok=True)
-    content = {
-        "n": given.n,
-        "cpus": os.cpu_count(),
-        "load_average": os.getloadavg()[0],
-        "target_met": met,
-        "results": results,
-    }
-    RESULTS.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    print_and_keep(
+        "import",
+        f"Import of {given.n:,} order lines",
+        [
+            {
+                "side": label,
+                "seconds": result["seconds"],
+                "CPU s": result["cpu_seconds"],
+                "rows/s": int(result["rows_per_second"]),
+                "peak GiB": result["peak_gib"],
+            }
+            for label, result in results.items()
+        ],
+        [
+            f"load average {os.getloadavg()[0]:.1f}; CPU seconds include starting Python",
+            f"target {TARGET_ROWS_PER_SECOND:,} rows/s in {TARGET_GIB} GiB: {'met' if met else 'NOT met'}",
+        ],
+    )
 
 
 if __name__ == "__main__":

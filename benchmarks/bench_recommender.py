@@ -1,19 +1,15 @@
-"""Speed and memory of the recommender: `python benchmarks/bench_recommender.py [--scale 1.0]`.
+"""Speed and memory of the recommender: `python -m benchmarks.bench_recommender [--scale 1.0]`.
 
-Prints a table and keeps it in benchmarks/results/recommender.json. Ours and bare implicit read the same matrix in one
-process, in turn, after one warm-up each.
+Ours and bare implicit read the same matrix in one process, in turn, after one warm-up each.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import resource
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -21,13 +17,12 @@ import numpy as np
 import pyarrow as pa
 from implicit.cpu.als import AlternatingLeastSquares
 
+from benchmarks.report import peak_rss_gib, print_and_keep
 from features.customer_view import CustomerView
 from features.interactions import interactions
 from serving.ranking import BlendWeights
 from training.recommender import RecommenderFitSettings, fit_recommender
 from training.simulate import SimulationSettings, inside, simulate
-
-RESULTS = Path(__file__).parent / "results" / "recommender.json"
 
 
 def seconds(work: Callable[[], object], times: int) -> float:
@@ -96,7 +91,7 @@ def measure(scale: float) -> dict[str, float]:
         "one_slate_ms_p50": float(np.quantile(single, 0.5)),
         "one_slate_ms_p99": float(np.quantile(single, 0.99)),
         "files_mb": sum(map(len, recommender.to_files().values())) / 1e6,
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_memory_gib": peak_rss_gib(),
     }
 
 
@@ -104,11 +99,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scale", type=float, default=1.0, help="1.0 is 20,000 customers")
     measured = measure(parser.parse_args().scale)
-    width = max(map(len, measured))
-    for name, value in measured.items():
-        print(f"{name:<{width}}  {value:>14,.3f}")
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    rows = [{"figure": name, "value": value} for name, value in measured.items()]
+    print_and_keep("recommender", "Recommender beside bare implicit on the same matrix", rows)
 
 
 if __name__ == "__main__":
