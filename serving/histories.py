@@ -98,7 +98,7 @@ class Histories:
         self.currency = sealed.currency
         self.latest_recorded_us: dict[str, int] = {}
         self._tail = store.tail()
-        self._seq = 0
+        self._seq = store.sealed_until(sealed.version)  # what the log holds is not read a second time
         self._rows: dict[str, list[EventRow]] = {}
         self._views: dict[str, tuple[int, CustomerView]] = {}  # the one asked for last stands last
         self.catch_up()

@@ -176,6 +176,15 @@ class Store:
             known.update(connection.scalars(sa.select(column).where(column.in_(chunk))))
         return known
 
+    def sealed_until(self, version: int) -> int:
+        """The sequence number up to which every accepted event is in this version of the sealed log; 0 for none."""
+        seq, sealed = accepted_events.c.seq, accepted_events.c.sealed_version
+        first_open = sa.select(sa.func.min(seq)).where(sealed.is_(None) | (sealed > version))
+        with self.read() as connection:
+            found = connection.scalar(first_open)
+            last = found - 1 if found is not None else connection.scalar(sa.select(sa.func.max(seq)))
+        return int(last or 0)
+
     def tail(self) -> Tail:
         """A reader of accepted events with a connection of its own."""
         with _translated():

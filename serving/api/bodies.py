@@ -45,6 +45,8 @@ def _instant(text: str) -> str:
     try:
         parse_instant(text)
     except (TimeError, OverflowError) as error:
+        if " " in text:  # what a plus sign becomes in a query string
+            raise _fault("time", "a time holds a space; in a URL, write the + of an offset as %2B, or use Z") from None
         code = "naive_time" if "no offset" in str(error) else "time"
         raise _fault(code, str(error) or "a time is out of range") from None
     return text

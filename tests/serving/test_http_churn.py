@@ -230,3 +230,11 @@ def test_every_answer_is_kept_as_a_decision_with_its_values_and_without_an_outsi
     values = np.frombuffer(kept[0]["feature_values"], "<f8")
     assert churn_model(0.0).probability(values) == body["churn_probability"] == kept[0]["churn_probability"]
     assert b"c39" not in str(dict(kept[0])).encode()
+
+
+def test_a_plus_that_became_a_space_is_explained(running: Running) -> None:
+    answer = running.call("GET", "/v1/customers/c3/churn?as_of=2024-02-01T00:00:00+01:00")
+    assert answer.status_code == 422
+    assert "%2B" in answer.json()["errors"][0]["detail"]
+    written = running.call("GET", "/v1/customers/c3/churn?as_of=2024-02-01T00:00:00%2B01:00")
+    assert (written.status_code, written.json()["features_as_of"]) == (200, "2024-01-31T23:00:00Z")

@@ -46,6 +46,28 @@ def test_recorded_is_never_before_occurred(store: Store) -> None:
         assert connection.scalars(sa.select(accepted_events.c.recorded_at)).all() == [99, 10]
 
 
+@pytest.mark.parametrize(
+    ("sealed_versions", "log_version", "expected"),
+    [
+        ([], 3, 0),
+        ([None, None], 3, 0),
+        ([2, 3, None], 3, 2),
+        ([2, None, 3], 3, 1),  # one in the middle was not sealed: everything from it on is read
+        ([2, 4, None], 3, 1),  # sealed after the version at hand
+        ([2, 3], 3, 2),
+    ],
+)
+def test_sealed_until_is_the_end_of_what_the_log_holds_without_a_gap(
+    store: Store, sealed_versions: list[int | None], log_version: int, expected: int
+) -> None:
+    with store.write() as connection:
+        store.append_events(connection, [row(f"e{place}") for place, _ in enumerate(sealed_versions)], 10)
+        for place, version in enumerate(sealed_versions):
+            mark = sa.update(accepted_events).where(accepted_events.c.event_id == f"e{place}")
+            connection.execute(mark.values(sealed_version=version))
+    assert store.sealed_until(log_version) == expected
+
+
 def test_a_tail_sees_what_another_connection_committed(store: Store, tmp_path: Path) -> None:
     tail = store.tail()
     assert tail.after(0) == []
