@@ -233,8 +233,8 @@ def test_every_answer_is_kept_as_a_decision_with_its_values_and_without_an_outsi
 
 
 def test_a_plus_that_became_a_space_is_explained(running: Running) -> None:
-    answer = running.call("GET", "/v1/customers/c3/churn?as_of=2024-02-01T00:00:00+01:00")
+    answer = running.call("GET", "/v1/customers/c3/churn?as_of=2024-02-29T00:00:00+01:00")
     assert answer.status_code == 422
     assert "%2B" in answer.json()["errors"][0]["detail"]
-    written = running.call("GET", "/v1/customers/c3/churn?as_of=2024-02-01T00:00:00%2B01:00")
-    assert (written.status_code, written.json()["features_as_of"]) == (200, "2024-01-31T23:00:00Z")
+    written = running.call("GET", "/v1/customers/c3/churn?as_of=2024-02-29T00:00:00%2B01:00")
+    assert (written.status_code, written.json()["features_as_of"]) == (200, "2024-02-28T23:00:00Z")
