@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from training.cli.context import CliContext
 
@@ -72,7 +72,7 @@ def show(
         shown = {value.name: value.value for value in values}
         typer.echo(json.dumps({"customer_id": customer_id, "as_of": instant, "features": shown}))
         return
-    table = Table("feature", "value", "unit", "meaning", title=f"as of {instant}, exclusive")
+    table = Table(Column("feature", no_wrap=True), "value", "unit", "meaning", title=f"as of {instant}, exclusive")
     for value in values:
         text = f"{value.value:,.4g}" if value.value is not None else f"missing: {value.missing}"
         table.add_row(value.name, text, value.unit, value.meaning)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from training.cli import feature_commands, scoring
 from training.cli.context import CliContext
@@ -151,9 +151,11 @@ def backtest_command(
     if session.json:
         typer.echo(json.dumps({"rows": [_defined(row) for row in rows], "skipped": skipped}))
         return
-    table = Table(*rows[0])
+    table = Table(
+        *(Column(name.replace("_", " "), no_wrap=name == "as_of", overflow="fold") for name in rows[0]), padding=(0, 0)
+    )
     for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
+        table.add_row(*(value[:10] if name == "as_of" else _cell(value, 3) for name, value in row.items()))
     Console().print(table)
     for sentence in skipped:
         typer.echo(f"skipped: {sentence}")
@@ -317,8 +319,8 @@ def _show_trained(session: CliContext, trained: Trained) -> None:
     typer.echo(f"model card: {version.folder.parent / 'card' / 'card.html'}")
 
 
-def _cell(value: object) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+def _cell(value: object, digits: int = 4) -> str:
+    return f"{value:.{digits}f}" if isinstance(value, float) else str(value).replace("_", " ")
 
 
 def _defined(figures: Mapping[str, Any]) -> dict[str, Any]:
