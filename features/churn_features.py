@@ -13,7 +13,6 @@ from features.expressions import (
     GapDeviation,
     GapMean,
     LastGap,
-    LastValue,
     Least,
     Ratio,
     Share,
@@ -21,20 +20,11 @@ from features.expressions import (
     Trend,
 )
 from features.feature_set import Feature, FeatureSet
+from features.feature_words import NEVER, NONE_YET, ago, span
 from features.tracks import CHANNELS, ORDER
+from features.trouble_features import trouble_features
 
 __all__ = ["CHURN_FEATURES"]
-
-NEVER = "never"
-NONE_YET = "there was none"
-
-
-def _span(days: int | None) -> str:
-    return "all" if days is None else f"{days}d"
-
-
-def _ago(days: int | None) -> str:
-    return "ever" if days is None else f"in the last {days} days"
 
 
 def _recency() -> Iterator[Feature]:
@@ -76,11 +66,11 @@ def _frequency() -> Iterator[Feature]:
     for track, plural, spans in windows:
         for days in spans:
             yield Feature(
-                f"{plural}_count_{_span(days)}",
+                f"{plural}_count_{span(days)}",
                 Count(track, days),
                 plural,
                 NEVER,
-                f"{plural} {_ago(days)}",
+                f"{plural} {ago(days)}",
                 "frequency",
             )
 
@@ -88,20 +78,20 @@ def _frequency() -> Iterator[Feature]:
 def _money() -> Iterator[Feature]:
     for days in (30, 90, 365, None):
         yield Feature(
-            f"spend_minor_{_span(days)}",
+            f"spend_minor_{span(days)}",
             Total("purchase", "amount_minor", days),
             "minor",
             NEVER,
-            f"money spent {_ago(days)}",
+            f"money spent {ago(days)}",
             "money",
         )
     for days in (90, 365):
         yield Feature(
-            f"order_value_minor_{_span(days)}",
+            f"order_value_minor_{span(days)}",
             _order_value(days),
             "minor",
             "no order in the window",
-            f"mean value of an order {_ago(days)}",
+            f"mean value of an order {ago(days)}",
             "money",
         )
     yield Feature(
@@ -123,11 +113,11 @@ def _money() -> Iterator[Feature]:
         )
     for days in (90, 365):
         yield Feature(
-            f"discount_share_{_span(days)}",
+            f"discount_share_{span(days)}",
             Share(Total("purchase", "discount_minor", days), Total("purchase", "amount_minor", days)),
             "share",
             "nothing bought in the window",
-            f"part of the list price that was not charged, {_ago(days)}",
+            f"part of the list price that was not charged, {ago(days)}",
             "discount",
         )
 
@@ -149,7 +139,7 @@ def _trend() -> Iterator[Feature]:
         yield Feature(
             f"{plural}_trend_{days}d",
             Trend(Count(track, days), Count(track, days, back=days)),
-            "share",
+            "trend",
             f"none in the last {2 * days} days",
             f"{plural} of the last {days} days against the {days} before: -1 stopped, 0 steady, 1 new",
             "trend",
@@ -157,7 +147,7 @@ def _trend() -> Iterator[Feature]:
     yield Feature(
         "spend_trend_90d",
         Trend(Total("purchase", "amount_minor", 90), Total("purchase", "amount_minor", 90, back=90)),
-        "share",
+        "trend",
         "nothing spent in the last 180 days",
         "spend of the last 90 days against the 90 before: -1 stopped, 0 steady, 1 new",
         "trend",
@@ -215,11 +205,11 @@ def _cycle() -> Iterator[Feature]:
 def _breadth() -> Iterator[Feature]:
     for days in (90, 365, None):
         yield Feature(
-            f"items_distinct_{_span(days)}",
+            f"items_distinct_{span(days)}",
             Distinct("purchase", days),
             "items",
             NEVER,
-            f"different items bought {_ago(days)}",
+            f"different items bought {ago(days)}",
             "breadth",
         )
     yield Feature(
@@ -293,105 +283,6 @@ def _season() -> Iterator[Feature]:
     )
 
 
-def _trouble() -> Iterator[Feature]:
-    for days in (90, 365):
-        yield _count("returns", "return", days, "returns")
-    yield Feature(
-        "return_rate_365d",
-        Ratio(Count("return", 365), Count("purchase", 365)),
-        "share",
-        "nothing bought in the window",
-        "returns over lines bought in the last 365 days",
-        "returns",
-    )
-    yield Feature(
-        "refund_share_365d",
-        Ratio(Total("return", "amount_minor", 365), Total("purchase", "amount_minor", 365)),
-        "share",
-        "nothing spent in the window",
-        "refunds over spend in the last 365 days",
-        "returns",
-    )
-    for days in (30, 90, 365):
-        yield _sum("late_deliveries", "delivery", "late", days, "delivery", "deliveries that came late")
-    yield _sum("late_hours", "delivery", "late_hours", 90, "delivery", "hours of lateness")
-    yield Feature(
-        "late_deliveries_share_365d",
-        Ratio(Total("delivery", "late", 365), Total("delivery", "has_value", 365)),
-        "share",
-        "no delivery of known lateness in the window",
-        "part of the deliveries of the last 365 days that came late, of those whose lateness is known",
-        "delivery",
-        version=2,
-    )
-    yield Feature(
-        "delivery_last_late_hours",
-        LastValue("delivery", "value", only_known=True),
-        "hours",
-        "there was none, or its lateness is not known",
-        "hours by which the last delivery was late; negative when early",
-        "delivery",
-        version=2,
-    )
-    for days in (30, 90, 365):
-        yield _count("support", "support", days, "support")
-        yield _sum("unanswered", "support", "unanswered", days, "support", "contacts that got no answer")
-    yield Feature(
-        "support_wait_minutes_90d",
-        Ratio(Total("support", "value", 90), Total("support", "has_value", 90)),
-        "minutes",
-        "no answered contact in the window",
-        "mean minutes waited for an answer in the last 90 days",
-        "support",
-    )
-    for days in (30, 90):
-        yield _sum("stockouts", "view", "out_of_stock", days, "stock", "looks at an item that was out of stock")
-    yield Feature(
-        "stockouts_share_90d",
-        Ratio(Total("view", "out_of_stock", 90), Count("view", 90)),
-        "share",
-        "no view in the window",
-        "part of the views of the last 90 days that met an item out of stock",
-        "stock",
-    )
-
-
-def _count(plural: str, track: str, days: int, group: str) -> Feature:
-    return Feature(f"{plural}_count_{days}d", Count(track, days), plural, NEVER, f"{plural} {_ago(days)}", group)
-
-
-def _sum(name: str, track: str, column: str, days: int, group: str, words: str) -> Feature:
-    unit = name.removeprefix("late_") if name == "late_hours" else name
-    label = f"{name}_{days}d" if name == "late_hours" else f"{name}_count_{days}d"
-    return Feature(label, Total(track, column, days), unit, NEVER, f"{words}, {_ago(days)}", group)
-
-
-def _satisfaction() -> Iterator[Feature]:
-    for track, noun, unit in (
-        ("csat", "csat", "points"),
-        ("review", "review_stars", "stars"),
-        ("nps", "nps", "points"),
-    ):
-        yield Feature(
-            f"{noun}_mean_365d",
-            Ratio(Total(track, "value", 365), Count(track, 365)),
-            unit,
-            "none in the window",
-            f"mean {noun.replace('_', ' ')} in the last 365 days",
-            "satisfaction",
-        )
-        yield Feature(
-            f"{noun}_last",
-            LastValue(track, "value"),
-            unit,
-            NONE_YET,
-            f"the last {noun.replace('_', ' ')}",
-            "satisfaction",
-        )
-    for track, noun in (("csat", "csat"), ("review", "reviews")):
-        yield _sum(f"{noun}_low", track, "low", 90, "satisfaction", f"{noun} of 1 or 2")
-
-
 CHURN_FEATURES = FeatureSet(
     "churn",
     (
@@ -403,8 +294,7 @@ CHURN_FEATURES = FeatureSet(
         *_breadth(),
         *_habits(),
         *_season(),
-        *_trouble(),
-        *_satisfaction(),
+        *trouble_features(),
     ),
 )
 """All features of the churn model, in the order of the table's columns."""

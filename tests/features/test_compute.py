@@ -173,7 +173,7 @@ def test_trouble_and_satisfaction_by_hand():
         event("a", "view", "2026-06-09", topic="out_of_stock"),
         event("a", "view", "2026-06-10"),
     )
-    assert values["refund_share_365d"] == 0.25
+    assert values["refund_ratio_365d"] == 0.25
     assert values["return_rate_365d"] == 0.5
     assert values["discount_share_90d"] == pytest.approx(200 / 1200)
     assert values["late_deliveries_count_30d"] == 1
