@@ -20,7 +20,7 @@ from serving.assignment import Arm, arm_of
 from serving.release import MANIFEST, Release, load_release
 from serving.rollout import NO_EXPERIMENT, RolloutState
 
-__all__ = ["Releases", "Routed", "Served", "newest_release", "release_folder"]
+__all__ = ["Releases", "Routed", "Served", "known_releases", "newest_release", "release_folder"]
 
 log = logging.getLogger("holdfast.releases")
 
@@ -129,13 +129,18 @@ def release_folder(name: str, releases: Path) -> Path:
     raise ArtefactError("there is no release of this name in the workspace or the model store; make one first")
 
 
+def known_releases(releases: Path) -> list[str]:
+    """The names of the releases that lie in the workspace, in ascending order."""
+    return sorted(path.parent.name for path in releases.glob(f"*/{MANIFEST}"))
+
+
 def newest_release(releases: Path) -> str:
     """The name of the release that was made last, of the folders in the workspace.
 
     Raises:
         ArtefactError: there is none.
     """
-    manifests = list(releases.glob(f"*/{MANIFEST}"))
-    if not manifests:
+    names = known_releases(releases)
+    if not names:
         raise ArtefactError("there is no release yet; promote the models and run: holdfast release")
-    return max((str(json.loads(path.read_bytes())["created_at"]), path.parent.name) for path in manifests)[1]
+    return max(names, key=lambda name: (str(json.loads((releases / name / MANIFEST).read_bytes())["created_at"]), name))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 __all__ = ["ModelCard", "Picture", "Table", "card_files"]
@@ -55,15 +55,6 @@ def card_files(card: ModelCard) -> dict[str, bytes]:
     """`card.html` (complete in itself), `card.md` and the pictures it shows, by file name."""
     files = {"card.html": _as_html(card).encode(), "card.md": _as_markdown(card).encode()}
     return files | {picture.file: picture.png for picture in card.pictures}
-
-
-def rounded(values: Mapping[str, float], digits: int = 4) -> tuple[tuple[str, str], ...]:
-    """Rows of a table of figures.
-
-    >>> rounded({"auc": 0.75})
-    (('auc', '0.7500'),)
-    """
-    return tuple((name, f"{value:.{digits}f}") for name, value in values.items())
 
 
 def _as_html(card: ModelCard) -> str:

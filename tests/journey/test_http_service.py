@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from serving.settings import ServiceSettings, serve_command
 from serving.store import Store
 from tests.tiny_shop import NOW_US, TinyShop, tiny_shop
 from tests.watched_names import asked_outside, watching
+from training.demo import free_port
 
 pytestmark = pytest.mark.service
 
@@ -97,19 +97,13 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     shop = tiny_shop(folder / "shop")
     shop.release("first")
     shop.release("second", base=2.0)
-    settings = ServiceSettings(shop.workspace.root, release="first", port=free_port(), workers=2)
+    settings = ServiceSettings(shop.workspace.root, release="first", port=free_port(0), workers=2)
     made = Service(shop, settings, folder)
     try:
         made.start()
         yield made
     finally:
         made.kill()
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 def view(event_id: str, customer: str) -> dict[str, Any]:

@@ -190,9 +190,11 @@ def _open(workspace: Workspace) -> Store:
 
 
 def _refuse_unknown(workspace: Workspace, release: str) -> None:
-    if not (workspace.releases / release / "manifest.json").exists():
-        known = ", ".join(sorted(path.parent.name for path in workspace.releases.glob("*/manifest.json"))) or "none"
-        raise ArtefactError(f"there is no such release in this workspace; known: {known}")
+    from serving.releases import known_releases
+
+    known = known_releases(workspace.releases)
+    if release not in known:
+        raise ArtefactError(f"there is no such release in this workspace; known: {', '.join(known) or 'none'}")
 
 
 def _change(why: str) -> Change:
