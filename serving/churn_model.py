@@ -14,7 +14,7 @@ from features.errors import ArtefactError, DataError
 from serving import strict_json
 from serving.booster_text import check_booster_text, trees_only
 from serving.calibration import BetaCalibrator, sigmoid
-from serving.season import SeasonShift
+from serving.season import Season, season_from_manifest
 
 __all__ = ["ChurnModel"]
 
@@ -47,7 +47,7 @@ class ChurnModel:
     reference: Array
     medians: Array
     booster_text: str
-    season: SeasonShift | None = None
+    season: Season | None = None
     n_trees: int = field(init=False)
     _booster: lgb.Booster = field(init=False, repr=False)
     _rank_at: tuple[Array, Array] = field(init=False, repr=False)
@@ -154,7 +154,7 @@ class ChurnModel:
             gap_days=strict_json.whole(content, "gap_days", _WHAT, 0, 36_500),
             base_rate=strict_json.number(content, "base_rate", _WHAT, 0.0, 1.0),
             calibrator=BetaCalibrator.from_manifest(content.get("calibrator")),
-            season=SeasonShift.from_manifest(content.get("season")),
+            season=season_from_manifest(content.get("season")),
             reference=strict_json.numbers(content, "reference", _WHAT),
             medians=strict_json.nullable_numbers(content, "medians", _WHAT),
             booster_text=booster_text,

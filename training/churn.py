@@ -11,7 +11,7 @@ from features.instants import DAY_US
 from serving.bands import Bands
 from serving.calibration import BetaCalibrator
 from serving.churn_model import ChurnModel
-from serving.season import SeasonShift
+from serving.season import Season
 from training.calibration import fit_calibrator
 from training.churn_settings import ChurnSettings
 from training.season import fit_season
@@ -81,7 +81,7 @@ def choose_bands(probabilities: Array, *, high_share: float = 0.1, medium_share:
 
 def _fit_season(
     training_set: TrainingSet, calibration_set: TrainingSet, booster: lgb.Booster, calibrator: BetaCalibrator
-) -> SeasonShift | None:
+) -> Season | None:
     """Only where training ends before the calibration slice or holds it: all label windows have been observed."""
     values = np.concatenate([training_set.values, calibration_set.values])
     margins = booster.predict(values, raw_score=True, num_iteration=booster.best_iteration)

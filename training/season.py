@@ -1,4 +1,4 @@
-"""Learn how the base rate moves with the year, where at least a year of labelled cut-offs was seen."""
+"""Learn how the base rate of churn moves with the year from what the model misses at each labelled cut-off."""
 
 from __future__ import annotations
 
@@ -8,25 +8,27 @@ from scipy.optimize import brentq
 
 from features.instants import DAY_US
 from serving.calibration import sigmoid
-from serving.season import SeasonShift, harmonics
+from serving.season import LevelReversion, Season, SeasonShift, harmonics
 
 __all__ = ["fit_season"]
 
 Array = npt.NDArray[np.float64]
 _LEAST_SPAN_DAYS = 330
 _LEAST_CUTOFFS = 10
+_LEAST_FOR_A_MEAN = 3
 _RIDGE = 1.0
 _FURTHEST = 5.0
 
 
 def fit_season(
     log_odds: Array, labels: npt.NDArray[np.bool_], as_of_us: npt.NDArray[np.int64], anchor_us: int
-) -> SeasonShift | None:
-    """Two harmonics of the year through what the model misses at each cut-off; None where less than a year was seen.
+) -> Season | None:
+    """Two harmonics of the year through what the model misses at each cut-off; their mean over less than a year.
 
     For each cut-off the shift of the log-odds is found that brings the mean probability to the share that churned; a
     ridge regression on the harmonics, its intercept free, runs through the shifts. Only differences to the anchor are
-    used, so the level stays that of the latest slice.
+    used, so the level stays that of the latest slice. Over less than a year the latest slice is one season's: its level
+    fades into the mean of all (see `LevelReversion`). None where there are fewer than three cut-offs.
 
     Args:
         log_odds: calibrated, float64 (n,), of labelled rows of all cut-offs, the calibration slice among them.
@@ -35,9 +37,11 @@ def fit_season(
         anchor_us: the cut-off of the calibration slice.
     """
     cutoffs = np.unique(as_of_us)
-    if cutoffs.size < _LEAST_CUTOFFS or cutoffs[-1] - cutoffs[0] < _LEAST_SPAN_DAYS * DAY_US:
+    if cutoffs.size < _LEAST_FOR_A_MEAN:
         return None
     missed = np.array([_missed(log_odds[as_of_us == cutoff], labels[as_of_us == cutoff]) for cutoff in cutoffs])
+    if cutoffs.size < _LEAST_CUTOFFS or cutoffs[-1] - cutoffs[0] < _LEAST_SPAN_DAYS * DAY_US:
+        return LevelReversion(float(missed.mean() - missed[cutoffs == anchor_us].mean()), anchor_us)
     design = np.column_stack([np.ones(cutoffs.size), harmonics(cutoffs)])
     penalty = _RIDGE * np.eye(design.shape[1])
     penalty[0, 0] = 0.0

@@ -117,7 +117,8 @@ def test_nothing_can_be_written_into_a_model(model):
         ({"horizon_days": 0}, "horizon_days"),
         ({"calibrator": {"kind": "beta", "a": -1, "b": 1, "c": 0}}, "slopes"),
         ({"calibrator": {"kind": "isotonic"}}, "kind beta"),
-        ({"season": {"coefficients": [1.0], "anchor_us": 0}}, "4 finite"),
+        ({"season": {"kind": "harmonics", "coefficients": [1.0], "anchor_us": 0}}, "4 finite"),
+        ({"season": {"kind": "tides", "anchor_us": 0}}, "does not know"),
         ({"fingerprint": ""}, "fingerprint"),
     ],
 )

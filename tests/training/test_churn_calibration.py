@@ -77,6 +77,16 @@ def test_a_known_season_is_found():
     assert season.at(anchor) == 0.0
 
 
-def test_less_than_a_year_tells_no_season():
-    assert fit_season(*season_rows(11)) is None  # 300 days
-    assert fit_season(*season_rows(5, step_days=90)) is None  # a year, but five points
+@pytest.mark.parametrize(("n_cutoffs", "step_days"), [(9, 30), (5, 90)], ids=["too short", "a year, but few points"])
+def test_without_a_year_the_level_of_the_latest_slice_fades_into_the_mean(n_cutoffs, step_days):
+    log_odds, labels, as_of, anchor = season_rows(n_cutoffs, step_days)
+    season = fit_season(log_odds, labels, as_of, anchor)
+    levels = 0.5 * np.cos(2 * np.pi * np.unique(as_of) / (365.25 * DAY_US))
+    assert season.at(anchor) == 0.0
+    assert season.at(anchor + 92 * DAY_US) == pytest.approx(levels.mean() - levels[-1], abs=0.1)
+    assert season.at(anchor + 300 * DAY_US) == season.at(anchor + 92 * DAY_US)
+    assert abs(season.at(anchor + 30 * DAY_US)) < 0.2 * abs(season.at(anchor + 92 * DAY_US))  # 1 - cos(30 degrees)
+
+
+def test_two_cut_offs_tell_nothing_of_a_mean():
+    assert fit_season(*season_rows(2)) is None
