@@ -24,6 +24,7 @@ from serving.bands import Bands
 from serving.churn_model import ChurnModel
 from serving.policy import Policy
 from serving.recommender import Recommender
+from serving.segments import Segmentation
 
 __all__ = ["MANIFEST", "RELEASE_FORMAT", "Refusal", "Release", "ReleaseRefusedError", "load_release", "write_release"]
 
@@ -51,7 +52,10 @@ class ReleaseRefusedError(ArtefactError):
 
 @dataclass(frozen=True, eq=False)
 class Release:
-    """A verified release, loaded. `manifest` is as written, with the provenance and the feature definitions."""
+    """A verified release, loaded. `manifest` is as written, with the provenance and the feature definitions.
+
+    `segments` is None in a release made without.
+    """
 
     name: str
     manifest: Mapping[str, Any]
@@ -59,6 +63,7 @@ class Release:
     recommender: Recommender
     policy: Policy
     bands: Bands
+    segments: Segmentation | None = None
 
     @property
     def created_at_us(self) -> int:
@@ -82,6 +87,7 @@ def write_release(
     policy: Policy,
     bands: Bands,
     provenance: Mapping[str, object],
+    segments: Segmentation | None = None,
 ) -> Path:
     """Write a release as `directory / name`, all of it or nothing, durable on return.
 
@@ -107,6 +113,7 @@ def write_release(
         "recommender": {"n_items": len(recommender.item_ids)},
         "bands": bands.to_manifest(),
         "policy": policy.to_manifest(),
+        "segments": None if segments is None else segments.to_manifest(),
         "provenance": dict(provenance),
     }
     manifest = strict_json.write_object({**content, "sha256": _digest(content)})
@@ -153,9 +160,11 @@ def load_release(directory: Path, feature_set: FeatureSet) -> Release:
     try:
         bands = Bands.from_manifest(manifest.get("bands"))
         policy = Policy.from_manifest(strict_json.section(manifest, "policy", MANIFEST))
+        written = manifest.get("segments")
+        segments = None if written is None else Segmentation.from_manifest(written)
     except ArtefactError as error:
         raise ReleaseRefusedError("content", str(error)) from error
-    return Release(strict_json.text(manifest, "name", MANIFEST), manifest, churn, recommender, policy, bands)
+    return Release(strict_json.text(manifest, "name", MANIFEST), manifest, churn, recommender, policy, bands, segments)
 
 
 def _check_fits(churn: ChurnModel, feature_set: FeatureSet) -> None:
