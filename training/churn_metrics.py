@@ -61,6 +61,10 @@ class Ranking:
         distinct, place = np.unique(scores, return_inverse=True)
         return cls(labels, place.astype(np.int64), int(distinct.size))
 
+    def relabelled(self, labels: Labels) -> Ranking:
+        """The same rows in the same order with other labels."""
+        return Ranking(labels, self.place, self.n_distinct)
+
     def auc(self, weights: Array | None = None) -> float:
         """As the function `auc`."""
         churned, stayed = self._weighed(weights)

@@ -1,0 +1,130 @@
+import math
+
+import numpy as np
+import pytest
+
+from features.errors import ArtefactError, DataError, NotEnoughDataError
+from training.drift import MOVED_MUCH, Drift, InputReference, bin_inputs, input_drift, psi, psi_by_chance, score_drift
+
+NAMES = ("spend", "orders", "plan")
+
+
+def rows(rng, n, shift=0.0):
+    spend = rng.normal(shift, 1.0, n)
+    spend[rng.random(n) < 0.1] = np.nan
+    return np.column_stack([spend, rng.poisson(2.0, n), rng.integers(0, 12, n)]).astype(np.float64)
+
+
+def test_the_index_is_the_one_worked_out_by_hand():
+    # shares .5/.3/.2 against .4/.3/.3, bins large enough that half a row does not show:
+    # .1 ln(.5/.4) + 0 + .1 ln(.3/.2) = .0223144 + .0405465
+    expected, actual = np.array([500_000, 300_000, 200_000]), np.array([400_000, 300_000, 300_000])
+    assert psi(expected, actual) == pytest.approx(0.0628609, abs=1e-5)
+    assert psi(actual, expected) == pytest.approx(psi(expected, actual), abs=1e-12)
+
+
+def test_a_bin_that_was_empty_counts_half_a_row_and_the_index_stays_finite():
+    # (99.5 + 1) rows become shares 99.5/100 and .5/100, against .5/100 and 99.5/100: 2 * .99 * ln 199
+    assert psi(np.array([99, 0]), np.array([0, 99])) == pytest.approx(2 * 0.99 * math.log(199))
+
+
+def test_a_sample_of_no_rows_is_refused():
+    with pytest.raises(NotEnoughDataError, match="0 rows"):
+        psi(np.array([0, 0]), np.array([1, 2]))
+
+
+def test_chance_alone_stays_below_its_limit_in_99_of_100_cases():
+    rng = np.random.default_rng(1)
+    reference = bin_inputs(rows(rng, 5_000), NAMES, "f")
+    over = [drift.psi > drift.by_chance for _ in range(200) for drift in input_drift(reference, rows(rng, 400))]
+    assert np.mean(over) == pytest.approx(0.01, abs=0.015)  # 600 draws: four deviations are .016
+
+
+def test_a_small_sample_is_not_called_moved_by_chance():
+    assert psi_by_chance(11, 10_000, 100) > 0.2
+    assert Drift("x", 0.2, psi_by_chance(11, 10_000, 100), 0.0, 0.0).level == "steady"
+    assert Drift("x", 0.2, psi_by_chance(11, 10_000, 10_000), 0.0, 0.0).level == "moved"
+
+
+def test_the_feature_that_moved_is_named_first_and_the_others_are_steady():
+    rng = np.random.default_rng(2)
+    reference = bin_inputs(rows(rng, 5_000), NAMES, "f")
+    found = input_drift(reference, rows(rng, 3_000, shift=0.6))
+    # two normal laws of one width, .6 apart: the divergence J is .36, tenths of one see most of it, of nine in ten rows
+    assert found[0].name == "spend"
+    assert found[0].psi == pytest.approx(0.9 * 0.36, abs=0.06)
+    assert found[0].level == "moved much"
+    assert {drift.level for drift in found[1:]} == {"steady"}
+
+
+def test_missing_is_a_bin_of_its_own():
+    values = np.array([[1.0], [2.0], [np.nan], [3.0]])
+    reference = bin_inputs(values, ("spend",), "f")
+    np.testing.assert_array_equal(reference.bins[0].counts, [1, 1, 1, 0, 1])
+    (drift,) = input_drift(reference, np.full((50, 1), np.nan))
+    assert (drift.missing_before, drift.missing_now) == (0.25, 1.0)
+    assert drift.psi > MOVED_MUCH
+
+
+def test_a_category_has_a_bin_a_value_and_a_tenth_is_a_tenth():
+    rng = np.random.default_rng(3)
+    values = rows(rng, 10_000)
+    reference = bin_inputs(values, NAMES, "f", categories=("plan",))
+    assert reference.bins[2].edges.tolist() == list(range(12))
+    tenths = reference.bins[0].counts[:-2] / np.count_nonzero(~np.isnan(values[:, 0]))
+    np.testing.assert_allclose(tenths, 0.1, atol=0.001)
+
+
+def test_a_value_never_seen_falls_into_the_open_bin():
+    reference = bin_inputs(np.array([[0.0], [1.0]]), ("plan",), "f")
+    np.testing.assert_array_equal(reference.bins[0].count(np.array([7.0, -1.0])), [1, 0, 1, 0])
+
+
+def test_a_column_without_any_value_is_steady_while_it_stays_so():
+    reference = bin_inputs(np.full((100, 1), np.nan), ("nps",), "f")
+    assert input_drift(reference, np.full((100, 1), np.nan))[0].psi == 0.0
+    assert input_drift(reference, np.ones((100, 1)))[0].level == "moved much"
+
+
+def test_the_score_drifts_when_its_law_does():
+    rng = np.random.default_rng(4)
+    before = rng.beta(2, 3, 20_000)
+    reference = np.quantile(before, np.linspace(0, 1, 1_001))
+    same = score_drift(reference, before.size, rng.beta(2, 3, 5_000))
+    moved = score_drift(reference, before.size, rng.beta(3, 3, 5_000))
+    assert same.psi < same.by_chance < 0.01
+    assert moved.level == "moved much" or moved.psi > 0.15
+
+
+def test_the_reference_is_written_and_read_again():
+    reference = bin_inputs(rows(np.random.default_rng(5), 500), NAMES, "f")
+    again = InputReference.from_json(reference.to_json())
+    assert again.to_json() == reference.to_json()
+    assert again.feature_names == NAMES
+    for before, after in zip(reference.bins, again.bins, strict=True):
+        np.testing.assert_array_equal(before.edges, after.edges)
+        np.testing.assert_array_equal(before.counts, after.counts)
+
+
+@pytest.mark.parametrize(
+    "bins",
+    [
+        '[{"edges": [1, 2], "counts": [1, 2]}]',
+        '[{"edges": [2, 1], "counts": [1, 2, 3, 4]}]',
+        '[{"edges": [1], "counts": [0, 0, 0]}]',
+        '[{"edges": [1], "counts": [-1, 2, 2]}]',
+        "[3]",
+        "[]",
+    ],
+)
+def test_an_altered_reference_is_refused(bins):
+    with pytest.raises(ArtefactError, match=r"inputs\.json"):
+        InputReference.from_json(f'{{"feature_names": ["a"], "fingerprint": "f", "bins": {bins}}}'.encode())
+
+
+def test_another_number_of_columns_is_refused():
+    reference = bin_inputs(np.ones((10, 1)), ("a",), "f")
+    with pytest.raises(DataError, match="1 features"):
+        input_drift(reference, np.ones((10, 2)))
+    with pytest.raises(DataError, match="rows of 2 features"):
+        bin_inputs(np.ones((10, 1)), ("a", "b"), "f")
