@@ -50,6 +50,11 @@ class Workspace:
         return self.root / "snapshots"
 
     @property
+    def scores(self) -> Path:
+        """Books of scores, one Parquet file a scoring; see `serving.score_book`."""
+        return self.root / "scores"
+
+    @property
     def mlflow_database(self) -> Path:
         """MLflow's tracking and registry database."""
         return self.root / "mlflow" / "mlflow.db"

@@ -32,6 +32,7 @@ _TITLES = {
     404: ("not_found", "There is no such thing"),
     405: ("method_not_allowed", "This address does not take this method"),
     409: ("conflict", "The request contradicts the state of things"),
+    410: ("gone", "What this points into is no longer kept"),
     413: ("too_large", "The body is too large"),
     415: ("unsupported_media_type", "Bodies of this content type are not taken"),
     422: ("invalid", "The request was understood and cannot be followed"),

@@ -1,0 +1,54 @@
+"""Outside ids of pseudonyms, for the answers that list customers: read when first asked for, followed from then on."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from features.tables import IDENTITIES, read_table
+
+__all__ = ["Identities"]
+
+
+class Identities:
+    """The table of identities, kept in memory once it was needed; a million customers take about 70 MB.
+
+    Reads the disk, so it is not for the event loop. A customer whose identity was erased is not found from the next
+    look on.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen: tuple[tuple[str, int], ...] | None = None
+        self._keys: pa.Array = pa.array([], pa.string())
+        self._ids: pa.Array = pa.array([], pa.string())
+        self._lock = threading.Lock()
+
+    def ids_of(self, customer_keys: Sequence[str]) -> list[str | None]:
+        """The outside id of each pseudonym; None where none is known.
+
+        Raises:
+            ArtefactError: the table cannot be read.
+        """
+        with self._lock:
+            self._follow()
+            keys, ids = self._keys, self._ids
+        found: list[str | None] = []
+        for key in customer_keys:
+            row = bisect_left(range(len(keys)), key, key=lambda place: keys[place].as_py())
+            found.append(ids[row].as_py() if row < len(keys) and keys[row].as_py() == key else None)
+        return found
+
+    def _follow(self) -> None:
+        """Read the table again when a version of it has come."""
+        log = self._path / "_delta_log"
+        seen = tuple(sorted((path.name, path.stat().st_mtime_ns) for path in log.glob("*.json")))
+        if seen != self._seen:
+            table = read_table(self._path, IDENTITIES)
+            self._keys = table["customer_key"].combine_chunks()
+            self._ids = table["customer_id"].combine_chunks()
+            self._seen = seen
