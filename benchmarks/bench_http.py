@@ -85,7 +85,7 @@ def _fill(folder: Path, settings: Settings) -> None:
 
 def save_for_mlflow(model: ChurnModel, folder: Path) -> None:
     """The same trees as an MLflow model, its requirements written by hand so that nothing is guessed."""
-    booster = lgb.Booster(model_str=model.booster_text)
+    booster = lgb.Booster(model_str=model.trees.text)
     mlflow.lightgbm.save_model(booster, str(folder), pip_requirements=["mlflow", "lightgbm"])
 
 

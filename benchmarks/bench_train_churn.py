@@ -79,10 +79,10 @@ def train(view: CustomerView, settings: ChurnSettings) -> tuple[list[dict[str, o
 
 
 def predict(model: ChurnModel, values: np.ndarray) -> list[dict[str, object]]:
-    bare = lgb.Booster(model_str=model.booster_text)
+    bare = lgb.Booster(model_str=model.trees.text)
     last = len(values) - 1
     loaded_s, _ = timed(lambda: ChurnModel.from_files(model.to_files()))
-    bare_s, _ = timed(lambda: lgb.Booster(model_str=model.booster_text))
+    bare_s, _ = timed(lambda: lgb.Booster(model_str=model.trees.text))
     batch_s, _ = timed(lambda: model.probabilities(values))
     bare_batch_s, _ = timed(lambda: bare.predict(values))
 

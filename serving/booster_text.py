@@ -9,21 +9,27 @@ which a prediction does not need, are left out.
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from features.errors import ArtefactError
 
-__all__ = ["check_booster_text", "trees_only"]
+__all__ = ["Objective", "check_booster_text", "trees_only"]
+
+Objective = Literal["binary", "regression"]
+"""What the trees were boosted for: log-odds of an outcome, or a number."""
 
 _END = "\n\nend of trees\n"
 _MAX_TREES = 20_000
 _MAX_LEAVES = 4_096
+_MAX_CATEGORY_WORDS = 1 << 20
 _FLOAT = r"-?(?:\d{1,40}(?:\.\d{1,40})?(?:e[+-]?\d{1,3})?|inf)"
 _FLOATS = re.compile(rf"{_FLOAT}(?: {_FLOAT})*", re.ASCII)
 _WHOLES = re.compile(r"-?\d{1,18}(?: -?\d{1,18})*", re.ASCII)
-_RANGE = re.compile(rf"none|\[{_FLOAT}:{_FLOAT}\]", re.ASCII)
+# a number's range, or the codes of a category, -1 for those seen too seldom
+_RANGE = re.compile(rf"none|\[{_FLOAT}:{_FLOAT}\]|-?\d{{1,9}}(?::-?\d{{1,9}})*", re.ASCII)
 _NODE_FIELDS = {
     "split_feature": _WHOLES,
     "split_gain": _FLOATS,
@@ -36,15 +42,19 @@ _NODE_FIELDS = {
     "internal_count": _WHOLES,
 }
 _LEAF_FIELDS = {"leaf_value": _FLOATS, "leaf_weight": _FLOATS, "leaf_count": _WHOLES}
-_TREE_FIELDS = {"Tree", "num_leaves", "num_cat", "is_linear", "shrinkage", *_NODE_FIELDS, *_LEAF_FIELDS}
+_CATEGORY_FIELDS = {"cat_boundaries", "cat_threshold"}
+_TREE_FIELDS = {
+    *("Tree", "num_leaves", "num_cat", "is_linear", "shrinkage"),
+    *(*_CATEGORY_FIELDS, *_NODE_FIELDS, *_LEAF_FIELDS),
+}
+_OBJECTIVES: dict[Objective, str] = {"binary": "binary sigmoid:1", "regression": "regression"}
 _HEADER = {
     "version": "v4",
     "num_class": "1",
     "num_tree_per_iteration": "1",
     "label_index": "0",
-    "objective": "binary sigmoid:1",
 }
-_HEADER_FIELDS = {"tree", "max_feature_idx", "feature_names", "feature_infos", "tree_sizes", *_HEADER}
+_HEADER_FIELDS = {"tree", "max_feature_idx", "feature_names", "feature_infos", "objective", "tree_sizes", *_HEADER}
 
 
 def trees_only(text: str) -> str:
@@ -57,15 +67,15 @@ def trees_only(text: str) -> str:
     return trees + end
 
 
-def check_booster_text(text: str, feature_names: tuple[str, ...]) -> int:
-    """The number of trees of a binary model over exactly these features, as `trees_only` leaves it.
+def check_booster_text(text: str, feature_names: tuple[str, ...], objective: Objective = "binary") -> int:
+    """The number of trees of a model over exactly these features, as `trees_only` leaves it.
 
     Raises:
         ArtefactError: the text is truncated, altered, of another objective or version, or for other features.
     """
     head, _, body = text.partition("\n\n")
     try:
-        sizes = _check_header(head, feature_names)
+        sizes = _check_header(head, feature_names, objective)
         start = 0
         for index, size in enumerate(sizes):
             _check_tree(body[start : start + size], index, len(feature_names))
@@ -77,14 +87,14 @@ def check_booster_text(text: str, feature_names: tuple[str, ...]) -> int:
     return len(sizes)
 
 
-def _check_header(head: str, feature_names: tuple[str, ...]) -> list[int]:
+def _check_header(head: str, feature_names: tuple[str, ...], objective: Objective) -> list[int]:
     """The length of each tree's text."""
     fields = _fields(head, "the header")
     if not head.startswith("tree\n") or set(fields) != _HEADER_FIELDS:
         raise ArtefactError("the boosted trees do not begin as LightGBM's text format v4 does")
-    for key, value in _HEADER.items():
+    for key, value in {**_HEADER, "objective": _OBJECTIVES[objective]}.items():
         if fields[key] != value:
-            raise ArtefactError(f"the boosted trees have another {key} than {value}; only a binary model v4 is read")
+            raise ArtefactError(f"the boosted trees have another {key} than {value}; here only v4 {objective} is read")
     if tuple(fields["feature_names"].split(" ")) != feature_names:
         raise ArtefactError("the boosted trees were made for other features than the model names")
     ranges = fields["feature_infos"].split(" ")
@@ -112,8 +122,8 @@ def _check_tree(block: str, index: int, n_features: int) -> None:
     if not block.startswith(f"Tree={index}\n") or not block.endswith("\n\n\n"):
         raise ArtefactError(f"tree {index} does not begin or end where the model says")
     fields = _fields(block[:-3], f"tree {index}")
-    if fields["num_cat"] != "0" or fields["is_linear"] != "0":
-        raise ArtefactError(f"tree {index} is categorical or linear; this version reads numeric, constant leaves only")
+    if fields["is_linear"] != "0":
+        raise ArtefactError(f"tree {index} has linear leaves; this version reads constant ones only")
     if not set(fields) <= _TREE_FIELDS:
         raise ArtefactError(f"tree {index} holds a field that LightGBM does not write")
     (n_leaves,) = _numbers(fields, "num_leaves", _WHOLES, 1, index)
@@ -129,9 +139,31 @@ def _check_tree(block: str, index: int, n_features: int) -> None:
     nodes = {name: _numbers(fields, name, form, size - 1, index) for name, form in _NODE_FIELDS.items()}
     if nodes["split_feature"].min() < 0 or nodes["split_feature"].max() >= n_features:
         raise ArtefactError(f"tree {index} splits on a feature that does not exist")
-    if nodes["decision_type"].min() < 0 or nodes["decision_type"].max() > 15 or (nodes["decision_type"] % 2).any():
+    if nodes["decision_type"].min() < 0 or nodes["decision_type"].max() > 15:
         raise ArtefactError(f"tree {index} decides in a way that this version does not read")
+    _check_categories(fields, nodes["threshold"][nodes["decision_type"] % 2 == 1], index)
     _check_children(nodes["left_child"], nodes["right_child"], index)
+
+
+def _check_categories(fields: dict[str, str], thresholds: npt.NDArray[np.float64], index: int) -> None:
+    """Each categorical node's threshold is the place of its own set of codes; the sets are words of 32 bits."""
+    (n_sets,) = _numbers(fields, "num_cat", _WHOLES, 1, index)
+    if n_sets == 0:
+        if thresholds.size or _CATEGORY_FIELDS & set(fields):
+            raise ArtefactError(f"tree {index} decides by categories that it does not hold")
+        return
+    if not set(fields) >= _CATEGORY_FIELDS:
+        raise ArtefactError(f"tree {index} lacks the sets of categories that it counts")
+    if not 0 < n_sets < _MAX_LEAVES:
+        raise ArtefactError(f"tree {index} has {n_sets:.0f} sets of categories; fewer than {_MAX_LEAVES} are read")
+    bounds = _numbers(fields, "cat_boundaries", _WHOLES, int(n_sets) + 1, index)
+    if bounds[0] != 0 or (np.diff(bounds) < 1).any() or bounds[-1] > _MAX_CATEGORY_WORDS:
+        raise ArtefactError(f"tree {index} has sets of categories that do not follow each other")
+    words = _numbers(fields, "cat_threshold", _WHOLES, int(bounds[-1]), index)
+    if words.min() < 0 or words.max() >= 1 << 32:
+        raise ArtefactError(f"tree {index} holds a set of categories that is no word of 32 bits")
+    if not np.array_equal(np.sort(thresholds), np.arange(n_sets)):
+        raise ArtefactError(f"tree {index} decides by categories that it does not hold")
 
 
 def _numbers(

@@ -11,6 +11,7 @@ from features.compute import FeatureTable
 from features.errors import ArtefactError
 from serving.bands import Band, Bands
 from serving.churn_model import ChurnModel
+from serving.forecast import Forecast
 
 __all__ = ["ChurnScore", "ChurnScores", "score_churn"]
 
@@ -36,6 +37,7 @@ class ChurnScores:
     churn_score: int64 (n,), 0 to 100, the percentile rounded: 90 is riskier than 90% of customers. It compares
     customers; it is no probability.
     band: object (n,) of `low`, `medium`, `high`, by the probability and the release's cut-offs.
+    forecast: by horizon, when, and how much; None where it was not asked for.
     """
 
     customer_keys: npt.NDArray[np.object_]
@@ -44,6 +46,7 @@ class ChurnScores:
     churn_score: npt.NDArray[np.int64]
     percentile: npt.NDArray[np.float64]
     band: npt.NDArray[np.object_]
+    forecast: Forecast | None = None
 
     def __len__(self) -> int:
         return int(self.churn_probability.shape[0])
@@ -58,7 +61,7 @@ class ChurnScores:
         )
 
 
-def score_churn(model: ChurnModel, bands: Bands, table: FeatureTable) -> ChurnScores:
+def score_churn(model: ChurnModel, bands: Bands, table: FeatureTable, *, forecast: bool = True) -> ChurnScores:
     """Scores of every customer of a feature table, one or many; a customer's score does not depend on the others.
 
     Raises:
@@ -80,4 +83,5 @@ def score_churn(model: ChurnModel, bands: Bands, table: FeatureTable) -> ChurnSc
         churn_score=np.rint(percentile).astype(np.int64),
         percentile=percentile,
         band=bands.of_many(probabilities),
+        forecast=model.forecast(table.values, table.as_of_us, margins=margins) if forecast else None,
     )

@@ -12,7 +12,19 @@ import numpy.typing as npt
 
 from features.errors import ArtefactError
 
-__all__ = ["nullable_numbers", "number", "numbers", "read_object", "section", "text", "texts", "whole", "write_object"]
+__all__ = [
+    "flag",
+    "nullable_numbers",
+    "number",
+    "numbers",
+    "read_object",
+    "section",
+    "text",
+    "texts",
+    "whole",
+    "wholes",
+    "write_object",
+]
 
 
 def write_object(content: Mapping[str, object]) -> bytes:
@@ -76,6 +88,22 @@ def whole(content: Mapping[str, Any], key: str, what: str, low: int, high: int) 
     value = content.get(key)
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise ArtefactError(f"{what} needs a whole number {key} from {low} to {high}")
+    return value
+
+
+def wholes(content: Mapping[str, Any], key: str, what: str, low: int, high: int) -> tuple[int, ...]:
+    """The list of whole numbers under `key`, each from `low` to `high`."""
+    value = content.get(key)
+    if not isinstance(value, list):
+        raise ArtefactError(f"{what} needs a list of whole numbers {key}")
+    return tuple(whole({key: item}, key, what, low, high) for item in value)
+
+
+def flag(content: Mapping[str, Any], key: str, what: str) -> bool:
+    """The true or false under `key`."""
+    value = content.get(key)
+    if not isinstance(value, bool):
+        raise ArtefactError(f"{what} needs true or false in {key}")
     return value
 
 

@@ -15,7 +15,7 @@ MAY_IMPORT = {
 RESERVED = {
     "mlflow": {"training/tracking.py", "training/registry.py"},
     "bentoml": {"serving/service.py", "training/releasing.py"},
-    "lightgbm": {"serving/churn_model.py", "serving/booster_text.py", "training/churn.py"},
+    "lightgbm": {"serving/trees.py", "training/boosting.py"},
     "implicit": {"training/recommender.py"},
 }
 CODE_IN_DATA = {"pickle", "joblib", "cloudpickle", "dill", "shelve", "marshal"}

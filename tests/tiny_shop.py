@@ -21,9 +21,11 @@ from features.workspace import Workspace
 from serving.bands import Bands
 from serving.calibration import BetaCalibrator
 from serving.churn_model import ChurnModel
+from serving.linear_part import LinearPart
 from serving.policy import Policy
 from serving.recommender import Recommender, RecommenderSettings
 from serving.release import MANIFEST, write_release
+from serving.trees import Trees
 from tests.event_tables import event, event_table, us
 
 NOW_US = us("2024-03-01")
@@ -102,13 +104,14 @@ def churn_model(base: float) -> ChurnModel:
     return ChurnModel(
         feature_names=tuple(CHURN_FEATURES.names),
         fingerprint=CHURN_FEATURES.fingerprint(),
-        horizon_days=90,
+        horizons_days=(90,),
         gap_days=7,
         base_rate=0.4,
+        linear=LinearPart(len(CHURN_FEATURES), 0.0, ()),
+        trees=Trees(tuple(CHURN_FEATURES.names), booster.model_to_string()),
         calibrator=BetaCalibrator(1.0, 1.0, base),
         reference=np.linspace(0.05, 0.95, 50),
         medians=np.median(values, axis=0),
-        booster_text=booster.model_to_string(),
     )
 
 

@@ -1,8 +1,9 @@
-"""Fit the churn model: LightGBM on several cut-offs, calibrated on a later slice, complete and frozen."""
+"""Fit the churn model on several cut-offs, calibrate it on a later slice; complete and frozen."""
 
 from __future__ import annotations
 
-import lightgbm as lgb
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -11,7 +12,10 @@ from features.instants import DAY_US
 from serving.bands import Bands
 from serving.calibration import BetaCalibrator
 from serving.churn_model import ChurnModel
+from serving.linear_part import LinearPart
 from serving.season import Season
+from serving.trees import Trees
+from training.boosting import Rows, fit_trees
 from training.calibration import fit_calibrator
 from training.churn_settings import ChurnSettings
 from training.season import fit_season
@@ -40,24 +44,23 @@ def fit_churn(training_set: TrainingSet, calibration_set: TrainingSet, settings:
     training_set.require(settings, "the training set")
     if calibration_set.n_rows == 0:
         raise NotEnoughDataError("the calibration set has 0 rows; at least both outcomes are needed")
-    booster = _fit_booster(training_set, settings)
-    booster_text = booster.model_to_string(num_iteration=booster.best_iteration)
-    margins = np.asarray(
-        booster.predict(calibration_set.values, raw_score=True, num_iteration=booster.best_iteration), dtype=np.float64
-    )
+    linear, trees = _fit_margin(training_set, settings)
+    part = _Margin(linear, trees)
+    margins = part.margins(calibration_set.values)
     calibrator = fit_calibrator(margins, calibration_set.labels, calibration_set.weights)
-    season = _fit_season(training_set, calibration_set, booster, calibrator)
+    season = _fit_season(training_set, calibration_set, part, calibrator)
     reference = np.quantile(calibrator.probabilities(margins), np.linspace(0.0, 1.0, _REFERENCE_POINTS))
     return ChurnModel(
         feature_names=training_set.feature_names,
         fingerprint=training_set.fingerprint,
-        horizon_days=settings.label_window_days,
+        horizons_days=(settings.label_window_days,),
         gap_days=settings.gap_days,
         base_rate=calibration_set.base_rate,
+        linear=linear,
+        trees=trees,
         calibrator=calibrator,
         reference=np.maximum.accumulate(reference),
         medians=_medians(training_set.values),
-        booster_text=booster_text,
         season=season,
     )
 
@@ -79,21 +82,32 @@ def choose_bands(probabilities: Array, *, high_share: float = 0.1, medium_share:
     return Bands(medium=float(medium), high=float(high))
 
 
+@dataclass(frozen=True)
+class _Margin:
+    """The two parts of the margin, before there is a model."""
+
+    linear: LinearPart
+    trees: Trees
+
+    def margins(self, values: Array) -> Array:
+        """Log-odds, float64 (n,)."""
+        return self.linear.margins(values) + self.trees.margins(values)
+
+
 def _fit_season(
-    training_set: TrainingSet, calibration_set: TrainingSet, booster: lgb.Booster, calibrator: BetaCalibrator
+    training_set: TrainingSet, calibration_set: TrainingSet, part: _Margin, calibrator: BetaCalibrator
 ) -> Season | None:
     """Only where training ends before the calibration slice or holds it: all label windows have been observed."""
-    values = np.concatenate([training_set.values, calibration_set.values])
-    margins = booster.predict(values, raw_score=True, num_iteration=booster.best_iteration)
     return fit_season(
-        calibrator.log_odds(np.asarray(margins, dtype=np.float64)),
+        calibrator.log_odds(np.concatenate([part.margins(rows.values) for rows in (training_set, calibration_set)])),
         np.concatenate([training_set.labels, calibration_set.labels]),
         np.concatenate([training_set.as_of_us, calibration_set.as_of_us]),
         anchor_us=calibration_set.cutoffs[-1],
     )
 
 
-def _fit_booster(training_set: TrainingSet, settings: ChurnSettings) -> lgb.Booster:
+def _fit_margin(training_set: TrainingSet, settings: ChurnSettings) -> tuple[LinearPart, Trees]:
+    """The trees; the linear part is still empty."""
     rng = np.random.default_rng(settings.seed)
     fitting, stopping = training_set.split_customers(settings.validation_share, rng)
     if len(set(stopping.labels.tolist())) < 2:
@@ -101,42 +115,22 @@ def _fit_booster(training_set: TrainingSet, settings: ChurnSettings) -> lgb.Boos
             f"{stopping.n_rows} rows decide when boosting stops, all of one outcome; raise validation_share, or "
             "import more"
         )
-    names = list(training_set.feature_names)
     blank = _blank_calendar(training_set)
-    trees = settings.trees
-    parameters = {
-        "objective": "binary",
-        "metric": "binary_logloss",
-        "num_leaves": trees.leaves,
-        "min_data_in_leaf": trees.min_rows_in_leaf,
-        "lambda_l2": trees.l2,
-        "learning_rate": trees.learning_rate,
-        "feature_fraction": trees.feature_share,
-        "bagging_fraction": trees.row_share,
-        "bagging_freq": 1,
-        "max_bin": trees.max_bins,
-        "seed": settings.seed % (1 << 31),
-        "deterministic": True,
-        "force_row_wise": True,
-        "num_threads": settings.num_threads,
-        "verbosity": -1,
-    }
+    linear = LinearPart(len(training_set.feature_names), 0.0, ())
 
-    def dataset(rows: TrainingSet, reference: lgb.Dataset | None = None) -> lgb.Dataset:
-        values = np.where(blank, np.nan, rows.values) if blank.any() else rows.values
-        labels = rows.labels.astype(np.float64)
-        return lgb.Dataset(
-            values, labels, weight=rows.weights, feature_name=names, reference=reference, params=parameters
-        )
+    def rows(part: TrainingSet) -> Rows:
+        values = np.where(blank, np.nan, part.values) if blank.any() else part.values
+        return Rows(values, part.labels.astype(np.float64), part.weights)
 
-    fitted = dataset(fitting)
-    return lgb.train(
-        parameters,
-        fitted,
-        num_boost_round=trees.max_rounds,
-        valid_sets=[dataset(stopping, fitted)],
-        callbacks=[lgb.early_stopping(trees.early_stopping_rounds, verbose=False)],
+    trees = fit_trees(
+        rows(fitting),
+        rows(stopping),
+        training_set.feature_names,
+        settings.trees,
+        seed=settings.seed,
+        num_threads=settings.num_threads,
     )
+    return linear, trees
 
 
 def _blank_calendar(training_set: TrainingSet) -> npt.NDArray[np.bool_]:

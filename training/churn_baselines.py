@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from features.errors import DataError
 from serving.calibration import BetaCalibrator
 from training.calibration import fit_calibrator
+from training.linear_part import fit_linear_part
 from training.training_set import TrainingSet
 
 __all__ = ["Baseline", "fit_baselines", "fit_logistic_model", "fit_recency_rule"]
 
 Array = npt.NDArray[np.float64]
 RECENCY = "orders_recency_days"
-_CLIP = 5.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +56,9 @@ def fit_recency_rule(training_set: TrainingSet, calibration_set: TrainingSet) ->
     column = training_set.feature_names.index(RECENCY)
     silence = np.log1p(_filled(training_set.values[:, column]))
     centre, spread = float(silence.mean()), float(silence.std()) or 1.0
-    curve = _logistic(((silence - centre) / spread)[:, None], training_set)
+    curve = LogisticRegression(C=0.1).fit(
+        ((silence - centre) / spread)[:, None], training_set.labels, sample_weight=training_set.weights
+    )
     slope, intercept = max(float(curve.coef_[0, 0]), 1e-3), float(curve.intercept_[0])
 
     def margins(values: Array) -> Array:
@@ -72,46 +72,13 @@ def fit_logistic_model(training_set: TrainingSet, calibration_set: TrainingSet) 
 
     A missing value is the mean, with an indicator column for each feature that has any missing in training.
     """
-    logs = _logs(training_set.values)
-    present = ~np.isnan(logs)
-    counted = np.maximum(present.sum(axis=0), 1)
-    means = np.where(present, logs, 0.0).sum(axis=0) / counted
-    spreads = np.sqrt((np.where(present, logs - means, 0.0) ** 2).sum(axis=0) / counted)
-    used = spreads > 1e-9
-    indicated = ~present.all(axis=0) & present.any(axis=0)
-    scale = np.where(used, spreads, 1.0)
-
-    def design(values: Array) -> Array:
-        found = _logs(values)
-        standard = np.clip(np.nan_to_num((found - means) / scale), -_CLIP, _CLIP)
-        return np.concatenate([standard[:, used], np.isnan(found[:, indicated]).astype(np.float64)], axis=1)
-
-    fitted = _logistic(design(training_set.values), training_set)
-
-    def margins(values: Array) -> Array:
-        found: Array = design(values) @ fitted.coef_[0] + fitted.intercept_[0]
-        return found
-
-    return _calibrated("logistic", "logistic regression on all features", margins, calibration_set)
+    fitted = fit_linear_part(training_set.values, training_set.labels, training_set.weights)
+    return _calibrated("logistic", "logistic regression on all features", fitted.margins, calibration_set)
 
 
 def _calibrated(name: str, meaning: str, margins: Callable[[Array], Array], calibration_set: TrainingSet) -> Baseline:
     calibrator = fit_calibrator(margins(calibration_set.values), calibration_set.labels, calibration_set.weights)
     return Baseline(name, meaning, margins, calibrator)
-
-
-def _logistic(design: Array, training_set: TrainingSet) -> LogisticRegression:
-    with warnings.catch_warnings():
-        # strongly correlated features converge slowly; after 1,000 steps the ranking no longer moves
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return LogisticRegression(C=0.1, max_iter=1_000).fit(
-            design, training_set.labels, sample_weight=training_set.weights
-        )
-
-
-def _logs(values: Array) -> Array:
-    found: Array = np.sign(values) * np.log1p(np.abs(values))
-    return found
 
 
 def _filled(days: Array) -> Array:

@@ -1,26 +1,22 @@
 import dataclasses
 import json
 
-import lightgbm as lgb
 import numpy as np
 import pytest
 
 from features.errors import ArtefactError, DataError
-from serving.booster_text import check_booster_text
 from serving.calibration import BetaCalibrator
 from serving.churn_model import ChurnModel
+from serving.linear_part import Basis, LinearPart
 from serving.season import SeasonShift
+from serving.trees import Trees
+from tests.boosted import NAMES, boosted
 
-NAMES = ("a", "b", "c")
-
-
-def boosted(rows=2_000, rounds=20):
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=(rows, 3))
-    values[rng.random(values.shape) < 0.1] = np.nan
-    labels = rng.random(rows) < 1 / (1 + np.exp(-2 * np.nan_to_num(values[:, 0]) - np.isnan(values[:, 1])))
-    parameters = {"objective": "binary", "num_leaves": 7, "verbosity": -1, "num_threads": 1, "seed": 1}
-    return lgb.train(parameters, lgb.Dataset(values, labels.astype(float), feature_name=list(NAMES)), rounds), values
+LINEAR = LinearPart(
+    3,
+    -0.3,
+    (Basis(0, "log", 0.8, centre=0.1, scale=0.7), Basis(2, "log", -0.2), Basis(1, "missing", 0.5)),
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,19 +25,33 @@ def booster_and_values():
 
 
 @pytest.fixture(scope="module")
-def model(booster_and_values):
-    return ChurnModel(
-        feature_names=NAMES,
-        fingerprint="f" * 64,
-        horizon_days=90,
-        gap_days=7,
-        base_rate=0.4,
-        calibrator=BetaCalibrator(0.9, 1.1, -0.2),
-        reference=np.array([0.1, 0.2, 0.2, 0.6, 0.9]),
-        medians=np.array([0.5, np.nan, -1.0]),
-        booster_text=booster_and_values[0].model_to_string(),
-        season=SeasonShift((0.3, -0.1, 0.05, 0.0), 0),
-    )
+def parts(booster_and_values):
+    return {
+        "feature_names": NAMES,
+        "fingerprint": "f" * 64,
+        "horizons_days": (90,),
+        "gap_days": 7,
+        "base_rate": 0.4,
+        "linear": LINEAR,
+        "trees": Trees(NAMES, booster_and_values[0].model_to_string()),
+        "tree_weight": 0.6,
+        "calibrator": BetaCalibrator(0.9, 1.1, -0.2),
+        "reference": np.array([0.1, 0.2, 0.2, 0.6, 0.9]),
+        "medians": np.array([0.5, np.nan, -1.0]),
+        "season": SeasonShift((0.3, -0.1, 0.05, 0.0), 0),
+    }
+
+
+@pytest.fixture(scope="module")
+def model(parts):
+    return ChurnModel(**parts)
+
+
+@pytest.fixture(scope="module")
+def baseline(parts):
+    """A rule on one feature, without trees, for a log too small for a model."""
+    rule = LinearPart(3, 0.0, (Basis(0, "log", 1.5),))
+    return ChurnModel(**{**parts, "linear": rule, "trees": None, "tree_weight": 1.0, "baseline": True})
 
 
 def altered(model, **changes):
@@ -50,9 +60,10 @@ def altered(model, **changes):
     return {**files, "churn.json": json.dumps(content).encode()}
 
 
-def test_margins_are_lightgbms_own_bit_for_bit(model, booster_and_values):
+def test_the_margin_is_the_linear_part_and_the_weighed_trees(model, booster_and_values):
     booster, values = booster_and_values
-    np.testing.assert_array_equal(model.margins(values), booster.predict(values, raw_score=True))
+    expected = LINEAR.margins(values) + 0.6 * booster.predict(values, raw_score=True)
+    np.testing.assert_allclose(model.margins(values), expected, atol=1e-12)
 
 
 def test_one_row_equals_the_batch_bit_for_bit(model, booster_and_values):
@@ -65,6 +76,18 @@ def test_one_row_equals_the_batch_bit_for_bit(model, booster_and_values):
 def test_contributions_sum_to_the_margin(model, booster_and_values):
     values = booster_and_values[1]
     np.testing.assert_allclose(model.contributions(values).sum(axis=1), model.margins(values), atol=1e-9)
+
+
+def test_a_baseline_without_trees_works_in_every_way(baseline, booster_and_values):
+    values = booster_and_values[1]
+    # 1.5 * sign(x) ln(1 + |x|), 0 where x is missing
+    expected = np.nan_to_num(1.5 * np.sign(values[:, 0]) * np.log1p(np.abs(values[:, 0])))
+    np.testing.assert_allclose(baseline.margins(values), expected, atol=1e-12)
+    np.testing.assert_allclose(baseline.contributions(values)[:, 0], expected, atol=1e-12)
+    assert np.abs(baseline.contributions(values)[:, 1:]).max() == 0.0
+    again = ChurnModel.from_files(baseline.to_files())
+    assert (again.baseline, again.n_trees, set(again.to_files())) == (True, 0, {"churn.json"})
+    np.testing.assert_array_equal(again.probabilities(values), baseline.probabilities(values))
 
 
 def test_percentile_counts_ties_half(model):
@@ -102,7 +125,7 @@ def test_nothing_can_be_written_into_a_model(model):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"format": 2}, "format 1"),
+        ({"format": 1}, "format 2; train again"),
         ({"kind": "recommender"}, "not a churn model"),
         ({"feature_names": ["a", "c", "b"]}, "other features"),
         ({"feature_names": ["a", "a", "b"]}, "named once"),
@@ -114,7 +137,18 @@ def test_nothing_can_be_written_into_a_model(model):
         ({"medians": [0.1, "x", 0.2]}, "something else than a number"),
         ({"base_rate": 1.5}, "base_rate"),
         ({"base_rate": True}, "base_rate"),
-        ({"horizon_days": 0}, "horizon_days"),
+        ({"horizons_days": [0]}, "horizons_days"),
+        ({"horizons_days": 90}, "horizons_days"),
+        ({"horizons_days": []}, "ascending"),
+        ({"horizons_days": [90, 30]}, "ascending"),
+        ({"awaits": "rain"}, "awaits"),
+        ({"baseline": 1}, "baseline"),
+        ({"linear": None}, "linear part"),
+        ({"categories": {"z": ["a"]}}, "does not name"),
+        ({"categories": {"a": [1]}}, "list of texts"),
+        ({"tree_weight": "x"}, "tree_weight"),
+        ({"tree_weight": None}, "exactly the files churn.json"),
+        ({"value_windows": None}, "value_windows"),
         ({"calibrator": {"kind": "beta", "a": -1, "b": 1, "c": 0}}, "slopes"),
         ({"calibrator": {"kind": "isotonic"}}, "kind beta"),
         ({"season": {"kind": "harmonics", "coefficients": [1.0], "anchor_us": 0}}, "4 finite"),
@@ -129,67 +163,12 @@ def test_a_malformed_description_is_refused_with_what_is_wrong(model, changes, s
 
 def test_a_missing_or_extra_file_is_refused(model):
     files = model.to_files()
+    with pytest.raises(ArtefactError, match=r"needs the file churn\.json"):
+        ChurnModel.from_files({"booster.txt": files["booster.txt"]})
     with pytest.raises(ArtefactError, match="exactly"):
         ChurnModel.from_files({"churn.json": files["churn.json"]})
     with pytest.raises(ArtefactError, match="exactly"):
         ChurnModel.from_files({**files, "more.txt": b""})
-
-
-def test_every_truncation_of_the_trees_is_refused_before_lightgbm_aborts(model):
-    text = model.booster_text
-    for length in range(0, len(text), 97):
-        with pytest.raises(ArtefactError):
-            check_booster_text(text[:length], NAMES)
-
-
-def test_what_stands_behind_the_trees_is_neither_kept_nor_read(model, booster_and_values):
-    assert model.booster_text.endswith("\n\nend of trees\n")
-    assert booster_and_values[0].model_to_string().startswith(model.booster_text)
-    files = model.to_files()
-    with pytest.raises(ArtefactError, match="more than trees"):
-        ChurnModel.from_files({**files, "booster.txt": files["booster.txt"] + b"\nparameters:\n[seed"})
-
-
-def swapped(text, old, new):
-    assert old in text
-    return text.replace(old, new, 1)
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "said"),
-    [
-        ("left_child", lambda n: "0 " * n, "not a tree"),
-        ("split_feature", lambda n: "9 " * n, "feature that does not exist"),
-        ("threshold", lambda n: "nan " * n, "finite numbers threshold"),
-        ("leaf_value", lambda n: "inf " * (n + 1), "finite numbers leaf_value"),
-        ("leaf_value", lambda n: "1 " * n, "finite numbers leaf_value"),
-        ("num_cat", lambda n: "1", "categorical"),
-        ("num_leaves", lambda n: "99999999", "leaves"),
-        ("decision_type", lambda n: "1 " * n, "decides"),
-        ("leaf_count", lambda n: "1_0 " * (n + 1), "finite numbers leaf_count"),
-        ("shrinkage", lambda n: "", "finite numbers shrinkage"),
-    ],
-)
-def test_a_damaged_tree_is_refused_by_its_number(model, field, value, said):
-    text = model.booster_text
-    head, _, body = text.partition("\n\n")
-    sizes = [int(size) for size in head.rpartition("tree_sizes=")[2].split()]
-    first = body[: sizes[0]]
-    line = next(line for line in first.split("\n") if line.startswith(f"{field}="))
-    n_nodes = int(next(line for line in first.split("\n") if line.startswith("num_leaves="))[11:]) - 1
-    damaged = swapped(first, line, f"{field}={value(n_nodes).strip()}")
-    new_head = swapped(head, f"tree_sizes={sizes[0]} ", f"tree_sizes={len(damaged)} ")
-    with pytest.raises(ArtefactError, match=f"tree 0.*{said}"):
-        check_booster_text(f"{new_head}\n\n{damaged}{body[sizes[0] :]}", NAMES)
-
-
-def test_another_objective_is_refused(model):
-    with pytest.raises(ArtefactError, match="binary"):
-        check_booster_text(swapped(model.booster_text, "objective=binary sigmoid:1", "objective=regression"), NAMES)
-
-
-def test_a_sound_text_tells_its_trees(model):
-    assert check_booster_text(model.booster_text, NAMES) == model.n_trees == 20
 
 
 def test_values_of_another_shape_or_infinite_are_refused(model):

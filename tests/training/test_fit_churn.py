@@ -45,7 +45,7 @@ def test_the_same_input_gives_the_same_bytes(model, sets):
 
 def test_nothing_of_the_calibration_labels_moves_the_trees(model, sets):
     turned = dataclasses.replace(sets[1], labels=~sets[1].labels)
-    assert fit_churn(sets[0], turned, SETTINGS).booster_text == model.booster_text
+    assert fit_churn(sets[0], turned, SETTINGS).trees.text == model.trees.text
 
 
 def test_the_model_says_what_it_is(model, sets):

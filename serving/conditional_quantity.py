@@ -1,0 +1,104 @@
+"""The distribution of a number given features: trees say where it lies, residuals by bins say how far around.
+
+The trees alone give one number a row. What was left over on rows that they never saw, sorted into bins of what the
+trees said there, gives every quantile around it; so an interval is as wide as the errors were for such customers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from features.errors import ArtefactError
+from serving import strict_json
+from serving.trees import Trees
+
+__all__ = ["ConditionalQuantity"]
+
+Array = npt.NDArray[np.float64]
+_MAX_BINS = 1_000
+
+
+@dataclass(frozen=True, eq=False)
+class ConditionalQuantity:
+    """A number's distribution, given features.
+
+    trees: regression trees; their sum is the location.
+    edges: float64 (b - 1,), ascending; bin k holds the locations in `[edges[k - 1], edges[k])`.
+    residuals: float64 (b, l), for each bin the quantiles of number minus location at l evenly spaced levels, 0 to 1.
+
+    Source: Papadopoulos and others 2002, Inductive confidence machines for regression (split conformal residuals), by
+    bins of the prediction as Boström and Johansson 2020, Mondrian conformal regressors.
+    """
+
+    trees: Trees
+    edges: Array
+    residuals: Array
+
+    def __post_init__(self) -> None:
+        edges, residuals = self.edges, self.residuals
+        if residuals.ndim != 2 or residuals.shape[1] < 2 or residuals.shape[0] != edges.size + 1:
+            raise ArtefactError("a conditional quantity needs residuals at 2 levels or more for each of its bins")
+        if residuals.shape[0] > _MAX_BINS or not np.isfinite(edges).all() or not np.isfinite(residuals).all():
+            raise ArtefactError(f"a conditional quantity has at most {_MAX_BINS} bins, and only finite numbers")
+        if (np.diff(edges) <= 0).any() or (np.diff(residuals, axis=1) < 0).any():
+            raise ArtefactError("the edges and residuals of a conditional quantity must ascend")
+        edges.setflags(write=False)
+        residuals.setflags(write=False)
+
+    def locations(self, values: Array) -> Array:
+        """Where the number lies, float64 (n,), for values float64 (n, f)."""
+        return self.trees.margins(values)
+
+    def quantiles(self, locations: Array, levels: Array) -> Array:
+        """The quantiles at levels in [0, 1], float64 (n, k), for locations (n,) and levels (k,) or (n, k)."""
+        bins = np.searchsorted(self.edges, locations, side="right")
+        steps = self.residuals.shape[1] - 1
+        place = np.asarray(levels, dtype=np.float64) * steps
+        low = np.minimum(place.astype(np.int64), steps - 1)
+        rest = place - low
+        row = bins[:, None]
+        below, above = self.residuals[row, low], self.residuals[row, low + 1]
+        found: Array = locations[:, None] + below + rest * (above - below)
+        return found
+
+    def shares_below(self, locations: Array, limits: Array) -> Array:
+        """P(number < limit), float64 (n, k) in [0, 1], for locations (n,) and limits (k,) ascending."""
+        bins = np.searchsorted(self.edges, locations, side="right")
+        found = np.empty((locations.size, limits.size))
+        levels = np.linspace(0.0, 1.0, self.residuals.shape[1])
+        for one in np.unique(bins):
+            there = np.flatnonzero(bins == one)
+            found[there] = np.interp(limits - locations[there, None], self.residuals[one], levels)
+        return found
+
+    def mean_exponentials(self, locations: Array) -> Array:
+        """The mean of e to the number, float64 (n,), for numbers that are logarithms.
+
+        Source: Duan 1983, Smearing estimate: a nonparametric retransformation method.
+        """
+        bins = np.searchsorted(self.edges, locations, side="right")
+        smear = np.exp(self.residuals)
+        by_bin = (0.5 * (smear[:, 1:] + smear[:, :-1])).mean(axis=1)
+        return np.asarray(np.exp(locations) * by_bin[bins], dtype=np.float64)
+
+    def to_manifest(self) -> dict[str, object]:
+        """All but the trees as JSON values."""
+        return {"edges": self.edges.tolist(), "residuals": self.residuals.tolist()}
+
+    @classmethod
+    def from_manifest(cls, manifest: object, trees: Trees, what: str) -> ConditionalQuantity:
+        """The quantity that `to_manifest` wrote; `what` names it in errors.
+
+        Raises:
+            ArtefactError: a number is missing or not finite, or something does not ascend.
+        """
+        if not isinstance(manifest, Mapping) or not isinstance(manifest.get("residuals"), list):
+            raise ArtefactError(f"{what} needs edges and residuals")
+        rows = [strict_json.numbers({"residuals": row}, "residuals", what) for row in manifest["residuals"]]
+        if not rows or len({row.size for row in rows}) != 1:
+            raise ArtefactError(f"{what} needs as many residuals for each bin")
+        return cls(trees, strict_json.numbers(manifest, "edges", what), np.stack(rows))
