@@ -9,6 +9,7 @@ from features.churn_features import CHURN_FEATURES
 from features.customer_view import CustomerView
 from features.instants import DAY_US
 from features.schema import EVENTS
+from training.labels import VALUE_DAYS
 from training.training_set import TrainingSet
 
 NAMES = tuple(CHURN_FEATURES.names)
@@ -36,8 +37,22 @@ def known_law(rng, n, cutoffs=(0,), shift=0.0, law=true_log_odds):
         labels = rng.random(n) < 1 / (1 + np.exp(-law(values) - shift))
         parts.append((values, labels, np.arange(n), np.full(n, cutoff * DAY_US)))
     values, labels, customers, as_of = (np.concatenate([part[i] for part in parts]) for i in range(4))
+    return labelled(values, labels, customers, as_of)
+
+
+def labelled(values, labels, customers, as_of, event_days=None, value_minor=None):
+    """Rows of a 90-day silence question: who churned never orders, who stayed orders after 30 days; no money told."""
+    n = labels.size
     return TrainingSet(
-        NAMES, CHURN_FEATURES.fingerprint(), values, labels, customers, as_of, np.ones(labels.size, np.float64)
+        NAMES,
+        CHURN_FEATURES.fingerprint(),
+        values,
+        labels,
+        customers,
+        as_of,
+        np.ones(n),
+        np.where(labels, np.inf, 30.0) if event_days is None else event_days,
+        np.full((n, len(VALUE_DAYS)), np.nan) if value_minor is None else value_minor,
     )
 
 

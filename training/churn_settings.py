@@ -1,11 +1,11 @@
-"""The settings of the churn model: horizon, population, cut-offs and trees."""
+"""The settings of the churn model: the question, cut-offs and trees."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from features.errors import ConfigurationError
-from features.instants import DAY_US
+from training.churn_problem import ChurnProblem
 
 __all__ = ["ChurnSettings", "TreeSettings"]
 
@@ -31,10 +31,9 @@ class TreeSettings:
 
 @dataclass(frozen=True)
 class ChurnSettings:
-    """What churned means, for whom, and how the model is fitted.
+    """The churn question, and how a model that answers it is fitted.
 
-    churned: no order in `[as_of + gap, as_of + gap + label_window)`.
-    eligible: at least one order in `[as_of - eligible_days, as_of)`, as known at as_of.
+    problem: what churned means, for whom, and over which horizons.
     embargo: days kept empty between the end of one slice's label windows and the as_of of the next slice.
     validation_share: customers of the training cut-offs that only decide when boosting stops.
     calibration_share: customers held out for calibration where a later slice is impossible.
@@ -44,9 +43,7 @@ class ChurnSettings:
     model that was judged.
     """
 
-    label_window_days: int = 90
-    gap_days: int = 0
-    eligible_days: int = 180
+    problem: ChurnProblem = field(default_factory=ChurnProblem)
     min_history_days: int = 90
     step_days: int = 30
     max_train_cutoffs: int = 13
@@ -64,12 +61,12 @@ class ChurnSettings:
 
     def __post_init__(self) -> None:
         for name in (
-            *("label_window_days", "eligible_days", "step_days", "max_train_cutoffs", "min_train_cutoffs"),
-            *("min_rows", "min_each_outcome", "bootstrap_replicates", "num_threads"),
+            *("step_days", "max_train_cutoffs", "min_train_cutoffs", "min_rows", "min_each_outcome"),
+            *("bootstrap_replicates", "num_threads"),
         ):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"setting churn.{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("gap_days", "embargo_days", "min_history_days", "seed"):
+        for name in ("embargo_days", "min_history_days", "seed"):
             if getattr(self, name) < 0:
                 raise ConfigurationError(f"setting churn.{name} is {getattr(self, name)}; it must not be negative")
         for name in ("validation_share", "calibration_share"):
@@ -77,6 +74,21 @@ class ChurnSettings:
                 raise ConfigurationError(f"setting churn.{name} is {getattr(self, name)}; it must lie between 0 and 1")
 
     @property
+    def label_window_days(self) -> int:
+        """Days of the headline horizon."""
+        return self.problem.label_window_days
+
+    @property
+    def gap_days(self) -> int:
+        """Days between as_of and the label window."""
+        return self.problem.gap_days
+
+    @property
+    def eligible_days(self) -> int:
+        """Who ordered within so many days before as_of is asked about."""
+        return self.problem.eligible_days
+
+    @property
     def horizon_us(self) -> int:
         """Microseconds from as_of to the end of the label window."""
-        return (self.gap_days + self.label_window_days) * DAY_US
+        return self.problem.horizon_us

@@ -28,6 +28,7 @@ from serving.churn_model import ChurnModel
 from serving.recommender import Recommender
 from serving.scoring import score_churn
 from training.churn_metrics import auc, average_precision, bootstrap_over_customers, brier, expected_calibration_error
+from training.churn_problem import ChurnProblem
 from training.jobs import Progress, read_log, recommender_metrics, silent
 from training.promotion import Measured, PromotionDecision, PromotionRule, decide
 from training.recommender_evaluation import evaluate_recommender
@@ -127,7 +128,7 @@ def _judge_churn(
             f"one version tells {ours.horizon_days} days after a gap of {ours.gap_days}, the other "
             f"{theirs.horizon_days} after {theirs.gap_days}: they answer different questions"
         )
-    asked = replace(settings.churn, label_window_days=ours.horizon_days, gap_days=ours.gap_days)
+    asked = replace(settings.churn, problem=_question(challenger, champion, settings, ours))
     progress("reading the event log")
     data = read_log(workspace, int(challenger.tags["log_version"]))
     as_of_us = parse_instant(challenger.tags["test_as_of"])
@@ -135,6 +136,21 @@ def _judge_churn(
     rows = label_cutoff(data.view, CHURN_FEATURES, as_of_us, asked, observed_until_us=data.end_us)
     said = {"ours": _said(ours, rows), "theirs": _said(theirs, rows)}
     return _compared(challenger, champion, said, rows, settings)
+
+
+def _question(challenger: ModelVersion, champion: ModelVersion, settings: Settings, model: ChurnModel) -> ChurnProblem:
+    """What both versions answer, as recorded with them; the settings' question where a version records none."""
+    asked = [
+        ChurnProblem.from_json(version.tags["question"])
+        for version in (challenger, champion)
+        if "question" in version.tags
+    ]
+    if len(asked) == 2 and not asked[0].asks_the_same(asked[1]):
+        raise ArtefactError(
+            f"version {challenger.version} answers the problem {asked[0].name} ({asked[0].sentence()}), version "
+            f"{champion.version} {asked[1].name} ({asked[1].sentence()}): they answer different questions"
+        )
+    return asked[0] if asked else settings.churn.problem.over(model.horizon_days, model.gap_days)
 
 
 def _churn_model(registry: Registry, version: ModelVersion) -> ChurnModel:

@@ -60,7 +60,8 @@ def rolling_cutoffs(first_us: int, last_us: int, settings: ChurnSettings) -> tup
     Raises:
         NotEnoughDataError: not even one fits.
 
-    >>> settings = ChurnSettings(label_window_days=30, min_history_days=60, step_days=10)
+    >>> from training.churn_problem import ChurnProblem
+    >>> settings = ChurnSettings(problem=ChurnProblem(horizons_days=(30,)), min_history_days=60, step_days=10)
     >>> [cutoff // DAY_US for cutoff in rolling_cutoffs(0, 115 * DAY_US, settings)]
     [65, 75, 85]
     """

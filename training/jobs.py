@@ -22,6 +22,7 @@ from features.schema import EVENTS
 from features.workspace import Workspace
 from training.churn_evaluation import ChurnBacktest, ChurnTraining, backtest_churn, train_churn
 from training.churn_plots import churn_pngs
+from training.churn_problem import ChurnProblem
 from training.cutoffs import TimeSplit
 from training.model_card import card_files
 from training.model_cards import churn_card, recommender_card
@@ -117,13 +118,13 @@ def train_churn_job(
     tracking = open_tracking(workspace, wait_seconds=settings.tracking.lock_wait_seconds)
     progress("reading the event log")
     data = read_log(workspace)
-    tags = _tags(data, code_version)
+    tags = _tags(data, code_version) | question_tags(settings.churn.problem)
     with recorded_run(tracking, CHURN, f"churn, log {data.version}", tags) as run:
         run.params({"data": data.facts(), "churn": dataclasses.asdict(settings.churn)})
         progress("computing features at several cut-offs, fitting and judging the churn model")
         trained = train_churn(data.view, CHURN_FEATURES, settings.churn, observed_until_us=data.end_us)
         progress("recording the run")
-        digest = _record_churn(run, trained, tags)
+        digest = _record_churn(run, trained, tags | {"question": settings.churn.problem.sentence()})
     progress("registering the challenger")
     report = trained.report
     learnt_until = format_instant(_learnt_until(trained.split, settings))
@@ -234,6 +235,16 @@ def backtest_churn_job(workspace: Workspace, settings: Settings, *, progress: Pr
     data = read_log(workspace)
     progress("refitting and judging at each cut-off")
     return backtest_churn(data.view, CHURN_FEATURES, settings.churn, observed_until_us=data.end_us)
+
+
+def question_tags(problem: ChurnProblem) -> dict[str, str]:
+    """What a run and a version of the churn model say of the question they answer."""
+    barred = problem.barred(CHURN_FEATURES)
+    return {
+        "problem": problem.name,
+        "question": problem.to_json(),
+        "features_barred": ", ".join(barred) if barred else "none",
+    }
 
 
 def _tags(data: LogData, code_version: str) -> dict[str, str]:

@@ -2,8 +2,8 @@
 
 Every setting has a default, so the file may be absent or name only what differs:
 
-    [churn]
-    label_window_days = 60
+    [churn.problem]
+    horizons_days = [20, 40, 60]
 
     [promotion.churn]
     margin = 0.01

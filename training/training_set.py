@@ -1,9 +1,9 @@
-"""Labelled rows: features at a cut-off, and whether the customer churned after it."""
+"""Labelled rows: features at a cut-off, and what became of the customer after it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from features.errors import DataError, NotEnoughDataError
 from features.feature_set import FeatureSet
 from features.instants import format_instant
 from training.churn_settings import ChurnSettings
-from training.labels import churned
+from training.labels import VALUE_DAYS, outcomes
 from training.population import eligible
 
 __all__ = ["TrainingSet", "build_training_set", "label_cutoff"]
@@ -24,8 +24,16 @@ __all__ = ["TrainingSet", "build_training_set", "label_cutoff"]
 class TrainingSet:
     """Rows of one or more cut-offs; a customer may stand in several.
 
-    values: float64 (n, f), NaN is missing. labels: bool (n,), True is churned. customer_rows: int64 (n,), the
-    customer's row in the view. as_of_us: int64 (n,). weights: float64 (n,), positive.
+    values: float64 (n, f), NaN is missing; a column that may not be learnt from (see `ChurnProblem.purposes`) is NaN
+        throughout.
+    labels: bool (n,), True is churned by the longest horizon.
+    customer_rows: int64 (n,), the customer's row in the view.
+    as_of_us: int64 (n,).
+    weights: float64 (n,), positive.
+    event_days: float64 (n,), days from `as_of + gap` to the event that the question waits for; inf where it did not
+        come within the longest horizon, NaN where a label column tells that it came, but not when.
+    value_minor: float64 (n, 2), gross amount paid in `[as_of + gap, as_of + gap + d)`, d of `labels.VALUE_DAYS`; NaN
+        where that window is not yet observed, or the input tells of no money.
     """
 
     feature_names: tuple[str, ...]
@@ -35,6 +43,16 @@ class TrainingSet:
     customer_rows: npt.NDArray[np.int64]
     as_of_us: npt.NDArray[np.int64]
     weights: npt.NDArray[np.float64]
+    event_days: npt.NDArray[np.float64]
+    value_minor: npt.NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        rows = self.labels.shape
+        if self.event_days.shape != rows or self.value_minor.shape != (*rows, len(VALUE_DAYS)):
+            raise DataError(
+                f"{rows[0]} labels came with event_days of shape {self.event_days.shape} and value_minor of shape "
+                f"{self.value_minor.shape}; both need one row a label"
+            )
 
     @property
     def n_rows(self) -> int:
@@ -54,13 +72,7 @@ class TrainingSet:
     def take(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> TrainingSet:
         """The rows chosen by a mask or by positions."""
         return TrainingSet(
-            self.feature_names,
-            self.fingerprint,
-            self.values[rows],
-            self.labels[rows],
-            self.customer_rows[rows],
-            self.as_of_us[rows],
-            self.weights[rows],
+            self.feature_names, self.fingerprint, **{name: getattr(self, name)[rows] for name in _BY_ROW}
         )
 
     def require(self, settings: ChurnSettings, purpose: str) -> None:
@@ -100,24 +112,29 @@ def label_cutoff(
     Raises:
         NotEnoughDataError: nobody is eligible, or the label window is not yet observed.
     """
-    labels = churned(view, as_of_us, settings, observed_until_us=observed_until_us, known_us=known_us)
+    found = outcomes(view, as_of_us, settings, observed_until_us=observed_until_us, known_us=known_us)
     rows = np.flatnonzero(eligible(view, as_of_us, settings)).astype(np.int64)
     if rows.size == 0:
         raise NotEnoughDataError(
-            f"no customer ordered in the {settings.eligible_days} days before {format_instant(as_of_us)}; raise "
-            "eligible_days or take another cut-off"
+            f"no customer ordered in the {settings.eligible_days} days before {format_instant(as_of_us)}"
+            f"{_also(settings)}; raise eligible_days or take another cut-off"
         )
     table = compute(view, feature_set, as_of_us)
     if table.values.shape[0] != view.n_customers:
         raise DataError(f"the feature table has {table.values.shape[0]} rows for {view.n_customers} customers")
+    values = np.ascontiguousarray(table.values[rows], dtype=np.float64)
+    barred = settings.problem.barred(feature_set)
+    values[:, np.isin(table.names, barred)] = np.nan
     return TrainingSet(
         feature_names=tuple(table.names),
         fingerprint=table.fingerprint,
-        values=np.ascontiguousarray(table.values[rows], dtype=np.float64),
-        labels=labels[rows],
+        values=values,
+        labels=found.churned[rows],
         customer_rows=rows,
         as_of_us=np.full(rows.size, as_of_us, dtype=np.int64),
         weights=np.ones(rows.size, dtype=np.float64),
+        event_days=found.event_days[rows],
+        value_minor=found.value_minor[rows],
     )
 
 
@@ -142,11 +159,18 @@ def build_training_set(
     if not parts:
         raise NotEnoughDataError("0 cut-offs were given; at least 1 is needed")
     return TrainingSet(
-        feature_names=parts[0].feature_names,
-        fingerprint=parts[0].fingerprint,
-        values=np.concatenate([part.values for part in parts]),
-        labels=np.concatenate([part.labels for part in parts]),
-        customer_rows=np.concatenate([part.customer_rows for part in parts]),
-        as_of_us=np.concatenate([part.as_of_us for part in parts]),
-        weights=np.concatenate([part.weights for part in parts]),
+        parts[0].feature_names,
+        parts[0].fingerprint,
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in _BY_ROW},
     )
+
+
+def _also(settings: ChurnSettings) -> str:
+    """What else was asked of eligible customers, in words."""
+    problem = settings.problem
+    orders = f", or had {problem.min_orders} orders" if problem.min_orders > 1 else ""
+    gone = ", or all had left already" if problem.kind in {"cycle", "cancel"} else ""
+    return orders + gone
+
+
+_BY_ROW = tuple(column.name for column in fields(TrainingSet) if column.name not in {"feature_names", "fingerprint"})

@@ -55,14 +55,14 @@ def shop(workspace: Workspace, small_shop: Workspace) -> Workspace:
 @pytest.fixture(scope="session")
 def quick_settings():
     """Settings under which the small shop trains in about a second."""
+    from training.churn_problem import ChurnProblem
     from training.churn_settings import ChurnSettings, TreeSettings
     from training.recommender import RecommenderFitSettings
     from training.recommender_evaluation import EvaluationSettings
     from training.settings import Settings
 
     churn = ChurnSettings(
-        label_window_days=60,
-        eligible_days=120,
+        problem=ChurnProblem(horizons_days=(20, 40, 60), eligible_days=120),
         max_train_cutoffs=3,
         min_rows=50,
         min_each_outcome=10,

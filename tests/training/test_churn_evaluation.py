@@ -12,13 +12,13 @@ from training.churn_baselines import fit_baselines
 from training.churn_evaluation import backtest_churn, judge_churn, train_churn
 from training.churn_metrics import Interval, auc
 from training.churn_plots import churn_pngs
+from training.churn_problem import ChurnProblem
 from training.churn_report import Comparison
 from training.churn_settings import ChurnSettings, TreeSettings
 from training.cutoffs import TimeSplit
 
 SETTINGS = ChurnSettings(
-    label_window_days=30,
-    eligible_days=60,
+    problem=ChurnProblem(horizons_days=(10, 20, 30), eligible_days=60),
     min_history_days=60,
     step_days=15,
     bootstrap_replicates=50,

@@ -19,12 +19,13 @@ from training.cli.models import NOT_PROMOTED, register
 ROOT = Path(__file__).parents[2]
 QUICK = """
 [churn]
-label_window_days = 60
-eligible_days = 120
 max_train_cutoffs = 3
 min_rows = 50
 min_each_outcome = 10
 bootstrap_replicates = 40
+[churn.problem]
+horizons_days = [20, 40, 60]
+eligible_days = 120
 [churn.trees]
 min_rows_in_leaf = 20
 max_rounds = 60

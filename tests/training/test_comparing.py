@@ -35,7 +35,9 @@ def test_two_churn_versions_are_judged_on_the_same_rows(
     assert found.challenger.metrics["auc"] == pytest.approx(poor.metrics["auc"], abs=1e-12)
     assert found.champion.metrics["auc"] == pytest.approx(good.metrics["auc"], abs=1e-12)
     # the rows are labelled by the question that both models answer, whatever the settings ask for by now
-    thirty = replace(quick_settings, churn=replace(quick_settings.churn, label_window_days=30))
+    thirty = replace(
+        quick_settings, churn=replace(quick_settings.churn, problem=quick_settings.churn.problem.over(30, 0))
+    )
     assert compare_versions(shop, registry, poor.version, good.version, thirty) == found
     low, high = found.difference
     assert low <= poor.metrics["auc"] - good.metrics["auc"] <= high
@@ -61,7 +63,9 @@ def test_versions_that_answer_different_questions_are_not_compared(
     shop: Workspace, registry: Registry, quick_settings: Settings
 ) -> None:
     sixty = train_churn_job(shop, quick_settings, code_version="abc")
-    shorter = replace(quick_settings, churn=replace(quick_settings.churn, label_window_days=30))
+    shorter = replace(
+        quick_settings, churn=replace(quick_settings.churn, problem=quick_settings.churn.problem.over(30, 0))
+    )
     thirty = train_churn_job(shop, shorter, code_version="abc")
     with pytest.raises(ArtefactError, match="different questions"):
         compare_versions(shop, registry, thirty.version, sixty.version, shorter)

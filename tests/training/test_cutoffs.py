@@ -3,10 +3,12 @@ import pytest
 from features.errors import ConfigurationError, NotEnoughDataError
 from features.instants import DAY_US
 from tests.churn_worlds import orders
+from training.churn_problem import ChurnProblem
 from training.churn_settings import ChurnSettings
 from training.cutoffs import observed_span, rolling_cutoffs, split_in_time
 
-SETTINGS = ChurnSettings(label_window_days=30, min_history_days=60, step_days=10, max_train_cutoffs=4)
+MONTH = ChurnProblem(horizons_days=(30,))
+SETTINGS = ChurnSettings(problem=MONTH, min_history_days=60, step_days=10, max_train_cutoffs=4)
 
 
 def in_days(cutoffs):
@@ -19,7 +21,7 @@ def test_the_latest_label_window_ends_at_the_logs_end():
 
 
 def test_the_gap_moves_cutoffs_earlier():
-    settings = ChurnSettings(label_window_days=30, gap_days=7, min_history_days=60, step_days=10)
+    settings = ChurnSettings(problem=ChurnProblem(horizons_days=(30,), gap_days=7), min_history_days=60, step_days=10)
     assert in_days(rolling_cutoffs(0, 100 * DAY_US, settings)) == [63]
 
 
@@ -40,7 +42,7 @@ def test_slices_do_not_reach_into_the_next():
 
 
 def test_the_embargo_keeps_days_empty_between_slices():
-    settings = ChurnSettings(label_window_days=30, min_history_days=60, step_days=10, embargo_days=5)
+    settings = ChurnSettings(problem=MONTH, min_history_days=60, step_days=10, embargo_days=5)
     split = split_in_time(0, 400 * DAY_US, settings)
     assert split.calibration == 335 * DAY_US
     assert max(split.train) == 300 * DAY_US
@@ -79,8 +81,7 @@ def test_the_observed_span_ends_just_after_the_last_event():
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"label_window_days": 0},
-        {"gap_days": -1},
+        {"step_days": 0},
         {"calibration_share": 1.0},
         {"bootstrap_replicates": 0},
         {"min_train_cutoffs": 0},

@@ -13,6 +13,7 @@ from features.instants import parse_instant
 from features.workspace import Workspace
 from serving.churn_model import ChurnModel
 from serving.recommender import Recommender
+from training.churn_problem import ChurnProblem
 from training.jobs import (
     backtest_churn_job,
     backtest_recommender_job,
@@ -51,7 +52,10 @@ def test_the_churn_job_records_a_run_and_registers_a_loadable_challenger(
     assert model.fingerprint == CHURN_FEATURES.fingerprint()
     assert model.horizon_days == 60
     data = registry.tracking.client.get_run(trained.run_id).data
-    assert data.params["churn.label_window_days"] == "60"
+    assert data.params["churn.problem.horizons_days"] == "(20, 40, 60)"
+    assert data.tags["problem"] == version.tags["problem"] == "silence"
+    assert ChurnProblem.from_json(version.tags["question"]) == quick_settings.churn.problem
+    assert version.tags["features_barred"] == "none"
     assert data.params["churn.trees.max_rounds"] == "60"
     assert int(data.params["data.n_events"]) == EventLog.open(shop.event_log).n_events
     assert data.metrics["auc"] == pytest.approx(trained.metrics["auc"])
@@ -137,7 +141,9 @@ def test_a_database_locked_while_the_model_was_fitted_registers_nothing(
 
 
 def test_a_log_that_is_too_short_says_so_and_leaves_a_failed_run(shop: Workspace, quick_settings: Settings) -> None:
-    long = replace(quick_settings, churn=replace(quick_settings.churn, label_window_days=700))
+    long = replace(
+        quick_settings, churn=replace(quick_settings.churn, problem=quick_settings.churn.problem.over(700, 0))
+    )
     with pytest.raises(NotEnoughDataError, match="700 of label window"):
         train_churn_job(shop, long, code_version="abc")
     assert run_states(shop, CHURN) == ["FAILED"]

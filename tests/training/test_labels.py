@@ -5,12 +5,15 @@ from features.churn_features import CHURN_FEATURES
 from features.errors import NotEnoughDataError
 from features.instants import DAY_US
 from tests.churn_worlds import RECENCY, orders
+from training.churn_problem import ChurnProblem
 from training.churn_settings import ChurnSettings
 from training.labels import churned
 from training.population import eligible
 from training.training_set import build_training_set
 
-SETTINGS = ChurnSettings(label_window_days=30, gap_days=5, eligible_days=60, min_history_days=10)
+SETTINGS = ChurnSettings(
+    problem=ChurnProblem(horizons_days=(10, 20, 30), gap_days=5, eligible_days=60), min_history_days=10
+)
 END = 200 * DAY_US
 
 

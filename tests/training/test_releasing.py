@@ -13,6 +13,7 @@ from features.workspace import Workspace
 from serving.churn_model import ChurnModel
 from serving.recommender import Recommender, RecommenderSettings
 from serving.release import load_release
+from tests.churn_worlds import labelled
 from training.churn import fit_churn
 from training.churn_settings import ChurnSettings
 from training.promotion import PromotionDecision
@@ -32,7 +33,7 @@ def rows(n: int, cutoff: int, seed: int) -> TrainingSet:
     labels = rng.random(n) < 1 / (1 + np.exp(-values[:, 0]))
     customers = np.arange(n, dtype=np.int64)
     as_of = np.full(n, cutoff, dtype=np.int64)
-    return TrainingSet(CHURN_FEATURES.names, CHURN_FEATURES.fingerprint(), values, labels, customers, as_of, np.ones(n))
+    return labelled(values, labels, customers, as_of)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,12 +22,18 @@ class CliContext:
     config: Path | None = None
     json: bool = False
 
-    def settings(self) -> Settings:
+    def settings(self, problem: str | None = None) -> Settings:
         """The settings of `--config`, or of holdfast.toml in the shop's folder, or the defaults.
 
+        `problem`, a churn question's name or file, takes the place of theirs.
+
         Raises:
-            ConfigurationError: the file is missing or holds an unknown or ill-typed key.
+            ConfigurationError: a file is missing or holds an unknown or ill-typed key.
         """
+        from training.churn_problem import load_problem
         from training.settings import load_settings
 
-        return load_settings(self.config, self.workspace.root)
+        found = load_settings(self.config, self.workspace.root)
+        if problem is None:
+            return found
+        return replace(found, churn=replace(found.churn, problem=load_problem(problem)))

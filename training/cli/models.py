@@ -44,6 +44,10 @@ class Model(StrEnum):
 
 
 _Model = Annotated[Model, typer.Argument(help="Which model.")]
+_Problem = Annotated[
+    str | None,
+    typer.Option(help="The churn question: silence, cycle, cancel, or your own TOML file; default: of the settings."),
+]
 _Version = Annotated[str, typer.Argument(help="A version number, challenger or champion.")]
 
 
@@ -73,17 +77,19 @@ def stages(session: CliContext) -> Iterator[Callable[[str], None]]:
 
 
 @train_app.command("churn")
-def train_churn_command(context: typer.Context) -> None:
+def train_churn_command(context: typer.Context, problem: _Problem = None) -> None:
     """Train the churn model on the event log and register it as the challenger.
 
-    Example: `holdfast train churn && holdfast promote churn`
+    Example: `holdfast train churn && holdfast promote churn`, or `holdfast train churn --problem cycle`
     """
     from training.jobs import train_churn_job
     from training.tracking import code_version
 
     session: CliContext = context.obj
     with stages(session) as progress:
-        trained = train_churn_job(session.workspace, session.settings(), code_version=code_version(), progress=progress)
+        trained = train_churn_job(
+            session.workspace, session.settings(problem), code_version=code_version(), progress=progress
+        )
     _show_trained(session, trained)
 
 
@@ -105,7 +111,7 @@ def train_recommender_command(context: typer.Context) -> None:
 
 
 @train_app.command("all")
-def train_all_command(context: typer.Context) -> None:
+def train_all_command(context: typer.Context, problem: _Problem = None) -> None:
     """Train both models, promote them by the rule, make a release of the champions and build a feature snapshot.
 
     Example: `holdfast import orders.csv --mapping orders && holdfast train all && holdfast serve`
@@ -118,7 +124,7 @@ def train_all_command(context: typer.Context) -> None:
     with stages(session) as progress:
         made = run_pipeline(
             session.workspace,
-            session.settings(),
+            session.settings(problem),
             code_version=code_version(),
             who=getpass.getuser(),
             now_us=time.time_ns() // 1_000,
