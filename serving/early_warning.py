@@ -51,16 +51,17 @@ class WarningRule:
 
 @dataclass(frozen=True, eq=False)
 class Warned:
-    """What the rule found; masks are bool (n,).
+    """What the rule found among n customers.
 
     rise: float64 (n,), of the log-odds; NaN where the earlier probability is unknown.
-    risen: whose rise reaches the threshold. warned: who is warned now. rearmed: who may be warned again from now on.
+    risen: bool (n,), whose rise reaches the threshold. warned: int64 (m,), places of those who are warned of now, the
+    largest expected loss first. rearmed: bool (n,), who may be warned of again from now on.
     n_held_back: how many wait for the capacity alone; they are looked at again next time.
     """
 
     rise: Array
     risen: npt.NDArray[np.bool_]
-    warned: npt.NDArray[np.bool_]
+    warned: npt.NDArray[np.int64]
     rearmed: npt.NDArray[np.bool_]
     n_held_back: int
 
@@ -106,7 +107,7 @@ def warn(
     ...     probability_before=np.array([0.2, 0.2, 0.2]), expected_loss=np.array([5.0, 9.0, 99.0]),
     ...     warned_us=np.full(3, NEVER_WARNED_US), armed=np.ones(3, bool), n_this_week=0)
     >>> found.warned.tolist(), found.n_held_back
-    ([False, True, False], 1)
+    ([1], 1)
     """
     if len({probability.size, probability_before.size, expected_loss.size, warned_us.size, armed.size}) != 1:
         raise DataError("the arrays of an early warning are of different lengths")
@@ -117,6 +118,4 @@ def warn(
     fitting = np.flatnonzero(risen & rested & armed)
     left = max(0, rule.weekly_capacity - n_this_week)
     by_loss = fitting[np.argsort(-expected_loss[fitting], kind="stable")]
-    warned = np.zeros(probability.size, np.bool_)
-    warned[by_loss[:left]] = True
-    return Warned(rise, risen, warned, rearmed, max(0, fitting.size - left))
+    return Warned(rise, risen, by_loss[:left], rearmed, max(0, fitting.size - left))

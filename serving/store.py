@@ -1,4 +1,4 @@
-"""The service's own database: accepted events, decisions, the rollout and its append-only log.
+"""The service's own database: accepted events, decisions, the rollout and its append-only log, early warnings.
 
 SQLite in WAL mode with synchronous=FULL: a commit returns after the write-ahead log is on disk, so what was
 acknowledged survives a killed process and a lost power supply. Writers take the lock at BEGIN, so a reader never
@@ -20,7 +20,18 @@ from sqlalchemy.exc import DBAPIError
 from features.errors import ArtefactError, UnavailableError
 from features.schema import EVENTS
 
-__all__ = ["EVENT_FIELDS", "EventRow", "Store", "Tail", "accepted_events", "decisions", "promotions", "rollouts"]
+__all__ = [
+    "EVENT_FIELDS",
+    "EventRow",
+    "Store",
+    "Tail",
+    "accepted_events",
+    "decisions",
+    "early_warnings",
+    "promotions",
+    "rollouts",
+    "warned_customers",
+]
 
 SCHEMA_VERSION = 1
 _IDS_A_QUERY = 500
@@ -91,6 +102,32 @@ promotions = sa.Table(
     sa.Column("after", sa.Text(), nullable=False),
     sa.Column("why", sa.Text(), nullable=False),
     sa.Column("figures", sa.Text(), nullable=False),
+)
+
+early_warnings = sa.Table(
+    "early_warnings",
+    metadata,
+    sa.Column("seq", sa.Integer(), primary_key=True, autoincrement=True),
+    sa.Column("customer_key", sa.Text(), nullable=False),
+    sa.Column("as_of_us", sa.BigInteger(), nullable=False),
+    sa.Column("release", sa.Text(), nullable=False),
+    sa.Column("rise", sa.Float(), nullable=False),
+    sa.Column("churn_probability", sa.Float(), nullable=False),
+    sa.Column("probability_before", sa.Float(), nullable=False),
+    sa.Column("band", sa.Text(), nullable=False),
+    sa.Column("expected_loss_minor", sa.BigInteger()),
+    sa.Column("currency", sa.Text()),
+    sa.Index("early_warnings_as_of", "as_of_us"),
+    sqlite_autoincrement=True,
+)
+
+warned_customers = sa.Table(
+    "warned_customers",
+    metadata,
+    sa.Column("customer_key", sa.Text(), primary_key=True),
+    sa.Column("warned_us", sa.BigInteger(), nullable=False),
+    sa.Column("armed", sa.Boolean(), nullable=False),
+    sqlite_with_rowid=False,
 )
 
 _APPEND_ONLY = tuple(
