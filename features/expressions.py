@@ -20,6 +20,7 @@ from features.windows import instants_at, positions
 
 __all__ = [
     "Age",
+    "AgeWhere",
     "Count",
     "Difference",
     "Distinct",
@@ -129,6 +130,21 @@ class Age:
         instants = instants_at(moment.view.track(self.track), places, low, high)
         days = (moment.as_of_us - instants) / DAY_US
         return np.where(instants == NEVER_US, np.nan, days)
+
+
+@dataclass(frozen=True)
+class AgeWhere:
+    """Days from the last event of a track whose column is true to `as_of`; missing where there was none."""
+
+    track: str
+    column: str
+
+    def evaluate(self, moment: Moment) -> Floats:
+        """See the class."""
+        events = moment.view.track(self.track)
+        low, high = moment.window(self.track, None)
+        instants = instants_at(events, events.last_where(self.column)[high], low, high)
+        return np.where(instants == NEVER_US, np.nan, (moment.as_of_us - instants) / DAY_US)
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,20 @@ class Track:
             self._cache[name] = found
         return found
 
+    def last_where(self, name: str) -> Ints:
+        """int64 (m + 1,): the place of the last event before each place whose column is true; -1 for none.
+
+        The event may be another customer's: compare with `offsets`.
+        """
+        found = self._cache.get(f"last_where {name}")
+        if found is None:
+            found = np.full(len(self) + 1, -1, np.int64)
+            true = np.flatnonzero(self.column(name))
+            found[true + 1] = true
+            np.maximum.accumulate(found, out=found)
+            self._cache[f"last_where {name}"] = found
+        return found
+
     def customers_with_events(self) -> Ints:
         """int64: the rows of customers with at least one event of this track."""
         found = self._cache.get("customers_with_events")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from features.expressions import Count, LastValue, Ratio, Total
+from features.expressions import AgeWhere, Count, LastValue, Ratio, Total
 from features.feature_set import Feature
 from features.feature_words import NEVER, NONE_YET, ago
 
@@ -21,7 +21,7 @@ def trouble_features() -> Iterator[Feature]:
 
 
 def _returns() -> Iterator[Feature]:
-    for days in (90, 365):
+    for days in (30, 90, 365):
         yield _count("returns", "return", days, "returns")
     yield Feature(
         "return_rate_365d",
@@ -44,7 +44,9 @@ def _returns() -> Iterator[Feature]:
 def _deliveries() -> Iterator[Feature]:
     for days in (30, 90, 365):
         yield _sum("late_deliveries", "delivery", "late", days, "delivery", "deliveries that came late")
-    yield _sum("late_hours", "delivery", "late_hours", 90, "delivery", "hours of lateness")
+    for days in (30, 90):
+        yield _sum("late_hours", "delivery", "late_hours", days, "delivery", "hours of lateness")
+    yield _since("late_deliveries", "delivery", "late", "delivery", "delivery that came late")
     yield Feature(
         "late_deliveries_share_365d",
         Ratio(Total("delivery", "late", 365), Total("delivery", "has_value", 365)),
@@ -69,12 +71,22 @@ def _support() -> Iterator[Feature]:
     for days in (30, 90, 365):
         yield _count("support", "support", days, "support")
         yield _sum("unanswered", "support", "unanswered", days, "support", "contacts that got no answer")
+    yield _since("unanswered", "support", "unanswered", "support", "contact that got no answer")
+    for days in (30, 90):
+        yield Feature(
+            f"support_wait_minutes_{days}d",
+            Ratio(Total("support", "value", days), Total("support", "has_value", days)),
+            "minutes",
+            "no answered contact in the window",
+            f"mean minutes waited for an answer in the last {days} days",
+            "support",
+        )
     yield Feature(
-        "support_wait_minutes_90d",
-        Ratio(Total("support", "value", 90), Total("support", "has_value", 90)),
+        "support_last_wait_minutes",
+        LastValue("support", "value", only_known=True),
         "minutes",
-        "no answered contact in the window",
-        "mean minutes waited for an answer in the last 90 days",
+        "there was no contact, or the last got no answer",
+        "minutes waited for an answer to the last contact",
         "support",
     )
 
@@ -82,6 +94,7 @@ def _support() -> Iterator[Feature]:
 def _stock() -> Iterator[Feature]:
     for days in (30, 90):
         yield _sum("stockouts", "view", "out_of_stock", days, "stock", "looks at an item that was out of stock")
+    yield _since("stockouts", "view", "out_of_stock", "stock", "look at an item that was out of stock")
     yield Feature(
         "stockouts_share_90d",
         Ratio(Total("view", "out_of_stock", 90), Count("view", 90)),
@@ -94,6 +107,12 @@ def _stock() -> Iterator[Feature]:
 
 def _count(plural: str, track: str, days: int, group: str) -> Feature:
     return Feature(f"{plural}_count_{days}d", Count(track, days), plural, NEVER, f"{plural} {ago(days)}", group)
+
+
+def _since(name: str, track: str, column: str, group: str, words: str) -> Feature:
+    return Feature(
+        f"{name}_recency_days", AgeWhere(track, column), "days", NONE_YET, f"days since the last {words}", group
+    )
 
 
 def _sum(name: str, track: str, column: str, days: int, group: str, words: str) -> Feature:
@@ -125,4 +144,6 @@ def _satisfaction() -> Iterator[Feature]:
             "satisfaction",
         )
     for track, noun in (("csat", "csat"), ("review", "reviews")):
-        yield _sum(f"{noun}_low", track, "low", 90, "satisfaction", f"{noun} of 1 or 2")
+        for days in (30, 90):
+            yield _sum(f"{noun}_low", track, "low", days, "satisfaction", f"{noun} of 1 or 2")
+        yield _since(f"{noun}_low", track, "low", "satisfaction", f"{noun.removesuffix('s')} of 1 or 2")

@@ -186,6 +186,33 @@ def test_trouble_and_satisfaction_by_hand():
     assert values["stockouts_share_90d"] == 0.5
 
 
+def test_days_since_the_last_trouble_by_hand():
+    values = feature_values(
+        event("a", "delivery", "2026-06-03", value=30),
+        event("a", "delivery", "2026-06-20", value=-2),
+        event("a", "support", "2026-06-07", value=None),
+        event("a", "support", "2026-06-11", value=45),
+        event("a", "csat", "2026-06-21", value=2),
+        event("a", "csat", "2026-06-28", value=3),
+        event("a", "view", "2026-06-09", topic="out_of_stock"),
+        event("a", "view", "2026-06-30"),
+        event("b", "delivery", "2026-06-29", value=-1),
+    )
+    # to 2026-07-01: June has 30 days; what came in time, was answered, in stock or satisfying does not count
+    assert values["late_deliveries_recency_days"] == 28
+    assert values["unanswered_recency_days"] == 24
+    assert values["csat_low_recency_days"] == 10
+    assert values["stockouts_recency_days"] == 22
+    assert math.isnan(values["reviews_low_recency_days"])
+    assert values["support_last_wait_minutes"] == 45
+
+
+def test_trouble_of_one_customer_is_not_the_next_ones():
+    rows = (event("a", "delivery", "2026-06-03", value=30), event("b", "delivery", "2026-06-29", value=-1))
+    assert feature_values(*rows, customer="a")["late_deliveries_recency_days"] == 28
+    assert math.isnan(feature_values(*rows, customer="b")["late_deliveries_recency_days"])
+
+
 def test_a_delivery_of_unknown_lateness_is_not_taken_for_one_in_time():
     late = event("a", "delivery", "2026-06-03", value=4)
     values = feature_values(late, event("a", "delivery", "2026-06-04", value=None))
