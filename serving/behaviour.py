@@ -23,7 +23,6 @@ BEHAVIOUR_FEATURES = (
     "items_distinct_365d",
     "discount_share_365d",
     "views_count_90d",
-    "return_rate_365d",
 )
 """What the measures read."""
 
@@ -51,12 +50,11 @@ _MEASURES: dict[str, Callable[[FeatureTable], Array]] = {
     "discount": lambda table: table.column("discount_share_365d"),
     "breadth": _breadth,
     "visits": lambda table: np.log1p(table.column("views_count_90d")),
-    "returns": lambda table: np.log1p(table.column("return_rate_365d")),
 }
 
 MEASURES = tuple(_MEASURES)
 """frequency: orders a year. order_value: of an order. discount: share of the list price not charged. breadth: different
-items an order. visits: views in 90 days. returns: returned share of the lines. All in logarithms but the discount."""
+items an order. visits: views in 90 days. All in logarithms but the discount."""
 
 
 def measure(table: FeatureTable, names: tuple[str, ...]) -> Array:

@@ -25,6 +25,7 @@ from serving.linear_part import LinearPart
 from serving.policy import Policy
 from serving.recommender import Recommender, RecommenderSettings
 from serving.release import MANIFEST, write_release
+from serving.segments import Segmentation
 from serving.trees import Trees
 from tests.event_tables import event, event_table, us
 
@@ -40,7 +41,7 @@ class TinyShop:
     workspace: Workspace
     pseudonyms: Pseudonyms
 
-    def release(self, name: str, *, base: float = 0.0) -> str:
+    def release(self, name: str, *, base: float = 0.0, segments: Segmentation | None = None) -> str:
         """Write a release; `base` moves every log-odds, so two releases answer differently."""
         write_release(
             self.workspace.releases,
@@ -52,6 +53,7 @@ class TinyShop:
             policy=Policy(),
             bands=Bands(0.3, 0.6),
             provenance={"churn": {"name": "holdfast-churn", "version": 3}},
+            segments=segments,
         )
         return name
 
