@@ -189,7 +189,7 @@ def _answers(
                 "churn_probability": score.churn_probability,
                 "percentile": score.percentile,
                 "band": score.band,
-                "band_cutoffs": release.bands.to_manifest(),
+                "band_cutoffs": release.bands.cutoffs(),
                 **explained[row],
                 "model": model_of(release, "churn"),
                 "as_of": as_of,

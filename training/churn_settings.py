@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from features.errors import ConfigurationError
 from training.churn_problem import ChurnProblem
+from training.cost_settings import CostSettings
+from training.segment_settings import SegmentSettings
 
 __all__ = ["ChurnSettings", "TreeSettings"]
 
@@ -41,6 +43,7 @@ class ChurnSettings:
     machine of two cores two were measured four times slower than one; raise it where the cores are free.
     refit_on_all: release a model of the same recipe fitted up to the latest labelled cut-off, instead of the very
     model that was judged.
+    costs: what bands are chosen from; without, they are shares of the customers.
     """
 
     problem: ChurnProblem = field(default_factory=ChurnProblem)
@@ -58,6 +61,8 @@ class ChurnSettings:
     seed: int = 20_260_101
     num_threads: int = 1
     trees: TreeSettings = field(default_factory=TreeSettings)
+    costs: CostSettings | None = None
+    segments: SegmentSettings = field(default_factory=SegmentSettings)
 
     def __post_init__(self) -> None:
         for name in (

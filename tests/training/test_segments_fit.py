@@ -10,7 +10,8 @@ from serving.segments import LANGUAGES
 from tests.segment_tables import NEVER_ORDERED, table_of
 from training.segment_naming import name_segments
 from training.segment_report import segment_rows, segments_csv, segments_png
-from training.segments import SegmentSettings, adjusted_rand, fit_segments
+from training.segment_settings import SegmentSettings
+from training.segments import adjusted_rand, fit_segments
 
 QUICK = SegmentSettings(counts=(2, 3, 4), bootstraps=5)
 
