@@ -80,7 +80,7 @@ def _fill(folder: Path, settings: Settings) -> None:
     workspace = prepare(folder)
     simulate_and_import(workspace, settings, SEED, print)
     run_pipeline(workspace, settings, code_version="bench", who="bench", now_us=time.time_ns() // 1_000, progress=print)
-    build_features(workspace)
+    build_features(workspace, settings.churn)
 
 
 def save_for_mlflow(model: ChurnModel, folder: Path) -> None:

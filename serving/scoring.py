@@ -61,8 +61,17 @@ class ChurnScores:
         )
 
 
-def score_churn(model: ChurnModel, bands: Bands, table: FeatureTable, *, forecast: bool = True) -> ChurnScores:
+def score_churn(
+    model: ChurnModel,
+    bands: Bands,
+    table: FeatureTable,
+    *,
+    forecast: bool = True,
+    margins: npt.NDArray[np.float64] | None = None,
+) -> ChurnScores:
     """Scores of every customer of a feature table, one or many; a customer's score does not depend on the others.
+
+    `margins`, the model's of this table, float64 (n,), saves computing them again.
 
     Raises:
         ArtefactError: the table was computed with another feature set than the model reads.
@@ -72,7 +81,8 @@ def score_churn(model: ChurnModel, bands: Bands, table: FeatureTable, *, forecas
             f"features of fingerprint {table.fingerprint[:12]} cannot be scored by a model of fingerprint "
             f"{model.fingerprint[:12]}; compute them again, or load the release that fits"
         )
-    margins = model.margins(table.values)
+    if margins is None:
+        margins = model.margins(table.values)
     probabilities = model.calibrated(margins, table.as_of_us)
     unseasoned = probabilities if model.season is None else model.calibrated(margins)
     percentile = model.percentile(unseasoned)

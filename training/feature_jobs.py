@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -18,7 +21,9 @@ from features.event_log import EventLog
 from features.instants import format_instant
 from features.pseudonyms import Pseudonyms
 from features.workspace import Workspace
+from training.churn_settings import ChurnSettings
 from training.jobs import Progress, read_log, silent
+from training.population import eligible, known_customers
 
 __all__ = ["BuiltFeatures", "FeatureValue", "build_features", "customer_features"]
 
@@ -45,31 +50,69 @@ class FeatureValue:
     missing: str
 
 
-def build_features(workspace: Workspace, *, as_of_us: int | None = None, progress: Progress = silent) -> BuiltFeatures:
+def build_features(
+    workspace: Workspace,
+    settings: ChurnSettings,
+    *,
+    as_of_us: int | None = None,
+    chunk: int = 20_000,
+    progress: Progress = silent,
+) -> BuiltFeatures:
     """Compute the features of every customer at an instant and write them where the service looks for them.
 
-    `as_of` is by default just after the last recorded event. The file appears whole or not at all.
+    `as_of` is by default just after the last recorded event; a customer without an event before it is left out. The
+    column `eligible` says whether the churn question may be asked about a customer. Memory holds `chunk` customers'
+    features at a time; the file appears whole or not at all.
 
     Raises:
         ArtefactError: there is no event log.
-        NotEnoughDataError: it holds no event.
+        NotEnoughDataError: it holds no event before `as_of`.
     """
     progress("reading the event log")
     data = read_log(workspace)
     instant = data.known_us if as_of_us is None else as_of_us
-    progress(f"computing {len(CHURN_FEATURES)} features of {data.view.n_customers:,} customers")
-    table = compute(data.view, CHURN_FEATURES, instant).to_arrow()
+    view = known_customers(data.view, instant)
+    if view.n_customers == 0:
+        raise NotEnoughDataError(f"0 customers have an event before {format_instant(instant)}; choose a later instant")
     workspace.snapshots.mkdir(parents=True, exist_ok=True)
     path = workspace.snapshots / f"{format_instant(instant).replace(':', '')}.parquet"
     staged = path.with_suffix(".part")
     try:
-        pq.write_table(table, staged)
+        _write_snapshot(staged, view, instant, eligible(view, instant, settings), data.currency, chunk, progress)
         staged.replace(path)
     finally:
         staged.unlink(missing_ok=True)
     return BuiltFeatures(
-        path, format_instant(instant), table.num_rows, len(CHURN_FEATURES), CHURN_FEATURES.fingerprint()
+        path, format_instant(instant), view.n_customers, len(CHURN_FEATURES), CHURN_FEATURES.fingerprint()
     )
+
+
+def _write_snapshot(
+    path: Path,
+    view: CustomerView,
+    as_of_us: int,
+    recent: npt.NDArray[np.bool_],
+    currency: str | None,
+    chunk: int,
+    progress: Progress,
+) -> None:
+    """A row group a chunk, without dictionaries: features are mostly distinct numbers, and plain ones read fastest."""
+    writer = None
+    try:
+        for start in range(0, view.n_customers, chunk):
+            rows = np.arange(start, min(start + chunk, view.n_customers), dtype=np.int64)
+            table = compute(view.select(rows), CHURN_FEATURES, as_of_us).to_arrow()
+            table = table.add_column(2, "eligible", pa.array(recent[rows]))
+            if writer is None:
+                metadata = {**table.schema.metadata, **({b"currency": currency.encode()} if currency else {})}
+                schema = table.schema.with_metadata(metadata)
+                writer = pq.ParquetWriter(path, schema, use_dictionary=["as_of"], compression="lz4")
+            writer.write_table(table.replace_schema_metadata(schema.metadata), row_group_size=chunk)
+            done = start + rows.size
+            progress(f"computed {len(CHURN_FEATURES)} features of {done:,} of {view.n_customers:,} customers")
+    finally:
+        if writer is not None:
+            writer.close()
 
 
 def customer_features(

@@ -49,6 +49,7 @@ class LogData:
 
     version: of the log. end_us: exclusive end, one microsecond after the last event by `occurred_at`.
     known_us: one microsecond after the last event by `recorded_at`: the first instant at which all is known.
+    currency: of all amounts; None where nothing was ever paid.
     """
 
     version: int
@@ -57,6 +58,7 @@ class LogData:
     end_us: int
     known_us: int
     view: CustomerView = field(repr=False)
+    currency: str | None = None
 
     def facts(self) -> dict[str, object]:
         """What names the data of a run."""
@@ -96,6 +98,7 @@ def read_log(workspace: Workspace, version: int | None = None) -> LogData:
         raise NotEnoughDataError("the event log holds 0 events; import some, or simulate a shop")
     occurred = pc.min_max(events["occurred_at"].cast("int64")).as_py()
     recorded = pc.max(events["recorded_at"].cast("int64")).as_py()
+    currencies = pc.unique(events["currency"]).drop_null().to_pylist()
     return LogData(
         version=log.version if version is None else version,
         n_events=events.num_rows,
@@ -103,6 +106,7 @@ def read_log(workspace: Workspace, version: int | None = None) -> LogData:
         end_us=occurred["max"] + 1,
         known_us=recorded + 1,
         view=CustomerView.from_events(events),
+        currency=currencies[0] if currencies else None,
     )
 
 

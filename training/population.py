@@ -12,7 +12,7 @@ from features.windows import counts, first_us, last_us
 from training.churn_problem import ChurnProblem
 from training.churn_settings import ChurnSettings
 
-__all__ = ["allowed_silence_us", "eligible"]
+__all__ = ["allowed_silence_us", "eligible", "known_customers"]
 
 
 def eligible(view: CustomerView, as_of_us: int, settings: ChurnSettings) -> npt.NDArray[np.bool_]:
@@ -30,6 +30,13 @@ def eligible(view: CustomerView, as_of_us: int, settings: ChurnSettings) -> npt.
     if hidden.size:
         found[hidden] = _eligible(view.select(hidden).known_at(as_of_us), as_of_us, settings.problem)
     return found
+
+
+def known_customers(view: CustomerView, as_of_us: int) -> CustomerView:
+    """The customers with at least one event that was known at as_of, and these events."""
+    known = view.known_at(as_of_us)
+    n_events = np.diff(known.offsets).reshape(-1, max(known.n_customers, 1)).sum(axis=0)
+    return known.select(np.flatnonzero(n_events).astype(np.int64))
 
 
 def allowed_silence_us(view: CustomerView, as_of_us: int, problem: ChurnProblem) -> Ints:

@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from features.settings import read_settings, read_toml
+from serving.early_warning import WarningRule
 from training.churn_settings import ChurnSettings
 from training.promotion import PromotionSettings
 from training.recommender import RecommenderFitSettings
 from training.recommender_evaluation import EvaluationSettings
 from training.release_settings import ReleaseSettings
+from training.score_settings import ScoreSettings
 from training.simulated_shop.settings import SimulationSettings
 
 __all__ = ["SETTINGS_FILE", "Settings", "load_settings"]
@@ -43,6 +45,8 @@ class Settings:
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     promotion: PromotionSettings = field(default_factory=PromotionSettings)
     release: ReleaseSettings = field(default_factory=ReleaseSettings)
+    scores: ScoreSettings = field(default_factory=ScoreSettings)
+    warnings: WarningRule = field(default_factory=WarningRule)
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
     simulation: SimulationSettings = field(default_factory=SimulationSettings)
 

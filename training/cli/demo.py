@@ -73,8 +73,8 @@ def demo(
         now_us=now_us,
         progress=steps,
     )
+    build_features(workspace, settings.churn, progress=steps)
     score_job(workspace, workspace.root / "scores.csv", settings.churn, progress=steps)
-    build_features(workspace, as_of_us=None, progress=steps)
     steps("starting the service")
     page = free_port(5000)
     with serving(workspace, made.released.name, free_port(port)) as base:
@@ -103,7 +103,7 @@ class _Steps:
         self._last = ""
 
     def __call__(self, step: str) -> None:
-        if step.startswith("scored "):  # one line a chunk is too many here
+        if step.startswith(("scored ", "computed ")):  # one line a chunk is too many here
             return
         self._console.print(f"[dim]{time.monotonic() - self.started:6.1f} s[/]  {step}", highlight=False)
 

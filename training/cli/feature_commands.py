@@ -42,6 +42,7 @@ def build(context: typer.Context, as_of: _AsOf = None) -> None:
     with Console(stderr=True, quiet=session.json).status("starting ...") as status:
         built = build_features(
             session.workspace,
+            session.settings().churn,
             as_of_us=parse_instant(as_of) if as_of else None,
             progress=lambda stage: status.update(f"{stage} ..."),
         )

@@ -130,7 +130,7 @@ def train_all_command(context: typer.Context, problem: _Problem = None) -> None:
             now_us=time.time_ns() // 1_000,
             progress=progress,
         )
-        build_features(session.workspace, as_of_us=None, progress=progress)
+        build_features(session.workspace, session.settings(problem).churn, progress=progress)
     if session.json:
         promoted = {name: decision.promote for name, decision in made.decisions.items()}
         typer.echo(json.dumps({"release": made.released.name, "tag": made.released.tag, "promoted": promoted}))

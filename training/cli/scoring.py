@@ -1,16 +1,20 @@
-"""The command `score`: every customer's churn score in one file."""
+"""The command `score`: every customer's churn score in one file, and in a book that the service reads."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from training.cli.context import CliContext
+
+if TYPE_CHECKING:
+    from training.score_sources import SnapshotFeatures
 
 __all__ = ["register"]
 
@@ -22,29 +26,63 @@ def register(app: typer.Typer) -> None:
 
 def score_command(
     context: typer.Context,
-    out: Annotated[Path, typer.Argument(help="The file to write: .csv or .parquet.")],
+    out: Annotated[
+        Path | None,
+        typer.Argument(
+            help="The file to write, .csv or .parquet, or a folder; default: here, named after model and instant."
+        ),
+    ] = None,
     release: Annotated[str | None, typer.Option(help="Name of a release; default: the one made last.")] = None,
     as_of: Annotated[
         str | None, typer.Option(help="Exclusive instant with an offset; default: after the last recorded event.")
     ] = None,
-    reasons: Annotated[int, typer.Option(min=0, max=10, help="Reason codes a customer.")] = 3,
+    from_snapshot: Annotated[
+        bool, typer.Option("--from-snapshot", help="Read the newest snapshot (features build), not the event log.")
+    ] = False,
+    reasons: Annotated[int, typer.Option(min=0, max=10, help="Reasons a customer.")] = 3,
+    reasons_for: Annotated[
+        str, typer.Option(help="Who gets them: all, none, band:medium, band:high, or riskiest:SHARE.")
+    ] = "all",
+    language: Annotated[str, typer.Option(help="Of reasons and of the names of segments: en or zh.")] = "en",
+    book: Annotated[
+        bool | None,
+        typer.Option("--book/--no-book", help="Keep the scores for the service; default: unless --as-of is given."),
+    ] = None,
 ) -> None:
     """Score every customer and write one file, in the shop's own customer ids.
 
-    Example: `holdfast score scores.csv --as-of 2025-12-01T00:00:00Z`
+    The scores are also kept as a book in the workspace, from which the service answers the work list, who changed
+    band, and trends.
+
+    Example: `holdfast score --from-snapshot --reasons-for riskiest:0.1 --language zh scores.parquet`
     """
+    from features.errors import ConfigurationError
     from features.instants import parse_instant
+    from training.batch_scorer import ScoreOptions, language_of
     from training.batch_scoring import score_job
+    from training.reason_choice import reasons_for as chosen_by
 
     session: CliContext = context.obj
+    if from_snapshot and as_of:
+        raise ConfigurationError("a snapshot has one instant; leave out --as-of, or --from-snapshot")
+    settings = session.settings()
+    keep = settings.scores.keep_books if (as_of is None if book is None else book) else None
+    options = ScoreOptions(
+        reasons_for=chosen_by(reasons_for),
+        reasons_count=reasons,
+        language=language_of(language),
+        keep_books=keep,
+        threads=len(os.sched_getaffinity(0)),
+    )
     with Console(stderr=True, quiet=session.json).status("starting ...") as status:
         scored = score_job(
             session.workspace,
             out,
-            session.settings().churn,
+            settings.churn,
+            options,
             release_name=release,
             as_of_us=parse_instant(as_of) if as_of else None,
-            reasons_count=reasons,
+            source=_snapshot(session) if from_snapshot else None,
             progress=lambda stage: status.update(f"{stage} ..."),
         )
     if session.json:
@@ -53,5 +91,14 @@ def score_command(
     bands = ", ".join(f"{count:,} {band}" for band, count in scored.bands.items())
     typer.echo(f"{scored.n_scored:,} customers scored by {scored.release} as of {scored.as_of}, in {scored.path}")
     typer.echo(f"{scored.n_eligible:,} of them have a recent order: {bands}; the others have left, or nearly so")
+    if scored.book is not None:
+        typer.echo(f"book {scored.book} of scores is kept for the service")
     if scored.n_nameless:
         typer.echo(f"{scored.n_nameless:,} customers were left out: no customer id of theirs is known")
+
+
+def _snapshot(session: CliContext) -> SnapshotFeatures:
+    from features.churn_features import CHURN_FEATURES
+    from training.score_sources import newest_snapshot
+
+    return newest_snapshot(session.workspace, CHURN_FEATURES)

@@ -1,0 +1,156 @@
+"""Scores of all customers of a source, streamed: chunks of features in, columns of scores out, in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from features.errors import ConfigurationError
+from serving.reasons import reasons
+from serving.release import Release
+from serving.scoring import score_churn
+from serving.segments import LANGUAGES, Language
+from training.jobs import Progress
+from training.reason_choice import ReasonsFor
+from training.score_columns import ScoreColumns
+from training.score_sources import FeatureChunk, FeatureSource
+
+__all__ = ["BatchScorer", "ScoreOptions", "language_of"]
+
+_BLOCK = 1_000
+"""Rows scored at once: they fit the cache, and LightGBM takes so few on the calling thread alone."""
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """How customers are scored.
+
+    reasons_for, reasons_count: who gets reasons, and how many at most. language: of reasons and names.
+    keep_books: how many books of scores to keep; None writes none. chunk, threads: customers at a time, in how many
+    threads; neither changes a score.
+    """
+
+    reasons_for: ReasonsFor = field(default_factory=ReasonsFor)
+    reasons_count: int = 3
+    language: Language = "en"
+    keep_books: int | None = None
+    chunk: int = 20_000
+    threads: int = 2
+
+
+@dataclass(frozen=True, eq=False)
+class BatchScorer:
+    """Scores a source by a release, in order, a chunk a thread."""
+
+    release: Release
+    source: FeatureSource
+    options: ScoreOptions
+    columns: ScoreColumns = field(init=False)
+
+    def __post_init__(self) -> None:
+        columns = ScoreColumns(self.release, self.source.as_of_us, self.source.currency, self.options.language)
+        object.__setattr__(self, "columns", columns)
+
+    def results(self, progress: Progress) -> Iterator[tuple[int, pa.Array, pa.Table]]:
+        """For each chunk its first row, its pseudonyms and its columns.
+
+        The riskiest are only known when all are scored: then features are read a second time, and margins kept.
+        """
+        margins, least = None, np.inf
+        if self.options.reasons_for.kind == "riskiest" and self.options.reasons_count:
+            progress("finding the riskiest customers")
+            first = list(self._each(self._margins))
+            margins = np.concatenate([found for found, _ in first])
+            least = self.options.reasons_for.least_margin(margins, np.concatenate([asked for _, asked in first]))
+        yield from self._each(lambda chunk: self._chunk(chunk, margins, least))
+
+    def _each(self, work: Callable[[FeatureChunk], Made]) -> Iterator[Made]:
+        return _in_order(work, self.source.chunks(self.options.chunk), self.options.threads)
+
+    def _margins(self, chunk: FeatureChunk) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        blocks = [self.release.churn.margins(chunk.table.values[block]) for block in _blocks(len(chunk.eligible))]
+        return np.concatenate(blocks), chunk.eligible
+
+    def _chunk(
+        self, chunk: FeatureChunk, margins: npt.NDArray[np.float64] | None, least: float
+    ) -> tuple[int, pa.Array, pa.Table]:
+        release, tables, reasoned = self.release, [], []
+        for block in _blocks(len(chunk.eligible)):
+            rows = np.arange(block.start, block.stop)
+            part = chunk.table.select(rows)
+            known = release.churn.margins(part.values) if margins is None else margins[chunk.start + rows]
+            scores = score_churn(release.churn, release.bands, part, forecast=False, margins=known)
+            forecast = release.churn.forecast(part.values, part.as_of_us, margins=known)
+            tables.append(self.columns.table(part, scores, forecast, chunk.eligible[block]))
+            reasoned.append(rows[self._gets_reasons(scores.churn_probability, known, chunk.eligible[block], least)])
+        columns = self._explained(chunk, pa.concat_tables(tables), np.concatenate(reasoned))
+        return chunk.start, pa.array(chunk.table.customer_keys, pa.string()), columns
+
+    def _gets_reasons(
+        self,
+        probability: npt.NDArray[np.float64],
+        margins: npt.NDArray[np.float64],
+        eligible: npt.NDArray[np.bool_],
+        least: float,
+    ) -> npt.NDArray[np.bool_]:
+        chosen = self.options.reasons_for
+        if chosen.kind == "none" or self.options.reasons_count == 0:
+            return np.zeros(margins.size, np.bool_)
+        if chosen.kind == "all":
+            return np.ones(margins.size, np.bool_)
+        if chosen.kind == "band":
+            return np.asarray(probability >= chosen.cut_off(self.release.bands))
+        return np.asarray((margins >= least) & (eligible if eligible.any() else True))
+
+    def _explained(self, chunk: FeatureChunk, columns: pa.Table, rows: npt.NDArray[np.int64]) -> pa.Table:
+        model, codes, texts = self.release.churn, [], []
+        for block in _blocks(rows.size):
+            values = chunk.table.values[rows[block]]
+            for row, moved in zip(values, model.contributions(values), strict=True):
+                found = reasons(model, row, moved, self.options.reasons_count)
+                codes.append(" ".join(one.code for one in found))
+                texts.append(" | ".join(one.text for one in found))
+        return self.columns.with_reasons(columns, rows, codes, texts) if rows.size else columns
+
+
+def language_of(text: str) -> Language:
+    """A language as written on the command line.
+
+    Raises:
+        ConfigurationError: there are no words in it.
+    """
+    for language in LANGUAGES:
+        if language == text:
+            return language
+    raise ConfigurationError(f"there are no words in the language {text!r}; write one of {', '.join(LANGUAGES)}")
+
+
+def _blocks(n: int) -> Iterator[slice]:
+    for start in range(0, n, _BLOCK):
+        yield slice(start, min(start + _BLOCK, n))
+
+
+def _in_order(work: Callable[[Given], Made], given: Iterable[Given], threads: int) -> Iterator[Made]:
+    """The results in the order given; at most two for each thread are under way or waiting, so memory is bounded."""
+    under_way: deque[Future[Made]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="scoring") as pool:
+        try:
+            for one in given:
+                under_way.append(pool.submit(work, one))
+                if len(under_way) >= 2 * threads:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            for future in under_way:
+                future.cancel()
