@@ -27,6 +27,7 @@ from serving.bands import Bands
 from serving.churn_model import ChurnModel
 from serving.recommender import Recommender
 from serving.scoring import score_churn
+from training.churn_files import read_churn_parts
 from training.churn_metrics import auc, average_precision, bootstrap_over_customers, brier, expected_calibration_error
 from training.churn_problem import ChurnProblem
 from training.jobs import Progress, read_log, recommender_metrics, silent
@@ -154,7 +155,7 @@ def _question(challenger: ModelVersion, champion: ModelVersion, settings: Settin
 
 
 def _churn_model(registry: Registry, version: ModelVersion) -> ChurnModel:
-    return ChurnModel.from_files(registry.files(version))
+    return read_churn_parts(registry.files(version)).model
 
 
 def _said(model: ChurnModel, rows: TrainingSet) -> Floats:

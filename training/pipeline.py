@@ -66,5 +66,7 @@ def run_pipeline(
             registry.promote(trained.version, decision, who=who, at_us=now_us)
         decisions[name] = decision
     progress("assembling, verifying and storing the release")
-    released = release(workspace, registry, CHURN_FEATURES, settings.release, created_at_us=now_us)
+    released = release(
+        workspace, registry, CHURN_FEATURES, settings.release, created_at_us=now_us, costs=settings.churn.costs
+    )
     return Pipelined(churn, recommender, decisions, released)

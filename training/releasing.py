@@ -19,11 +19,12 @@ from features.errors import ArtefactError
 from features.feature_set import FeatureSet
 from features.workspace import Workspace
 from serving.bands import Bands
-from serving.churn_model import ChurnModel
 from serving.policy import Policy
 from serving.recommender import Recommender
 from serving.release import load_release, write_release
-from training.churn import choose_bands
+from training.band_costs import bands_for
+from training.churn_files import read_churn_parts
+from training.cost_settings import CostSettings
 from training.registry import CHAMPION, CHURN, RECOMMENDER, ModelVersion, Registry
 from training.release_settings import ReleaseSettings
 
@@ -59,8 +60,11 @@ def release(
     created_at_us: int,
     churn: int | str = CHAMPION,
     recommender: int | str = CHAMPION,
+    costs: CostSettings | None = None,
 ) -> Released:
     """Assemble the two versions into one release, write it, verify it as written, and copy it into the store.
+
+    With `costs` the bands are chosen from them, where the churn version knows what customers are worth.
 
     Raises:
         ArtefactError: there is no such version, a file was altered, or the two models (or this code) do not share one
@@ -70,10 +74,8 @@ def release(
     recommender_version = registry.version(RECOMMENDER, recommender)
     _check_fingerprints(feature_set, churn_version, recommender_version)
     churn_files, recommender_files = registry.files(churn_version), registry.files(recommender_version)
-    churn_model = ChurnModel.from_files(churn_files)
-    bands = choose_bands(
-        churn_model.reference, high_share=settings.bands.high_share, medium_share=settings.bands.medium_share
-    )
+    parts = read_churn_parts(churn_files)
+    bands = bands_for(parts.losses, costs, parts.model.reference, settings.bands)
     policy = Policy()
     name = _content_name(feature_set, churn_files, recommender_files, bands, policy)
     if not (workspace.releases / name).exists():
@@ -82,11 +84,12 @@ def release(
             name=name,
             created_at_us=created_at_us,
             feature_set=feature_set,
-            churn=churn_model,
+            churn=parts.model,
             recommender=Recommender.from_files(recommender_files),
             policy=policy,
             bands=bands,
             provenance=_provenance(registry, churn_version, recommender_version),
+            segments=parts.segments,
         )
     folder = workspace.releases / name
     provenance = load_release(folder, feature_set).manifest["provenance"]

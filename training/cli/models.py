@@ -285,6 +285,7 @@ def release_command(
             created_at_us=time.time_ns() // 1_000,
             churn=churn_version,
             recommender=recommender_version,
+            costs=settings.churn.costs,
         )
     if session.json:
         shown = {"name": made.name, "folder": str(made.folder), "tag": made.tag, "provenance": made.provenance}
