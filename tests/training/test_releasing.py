@@ -14,12 +14,18 @@ from serving.churn_model import ChurnModel
 from serving.recommender import Recommender, RecommenderSettings
 from serving.release import load_release
 from tests.churn_worlds import labelled
+from tests.segment_tables import table_of
+from training.band_costs import loss_curve
 from training.churn import fit_churn
+from training.churn_files import ChurnParts
 from training.churn_settings import ChurnSettings
+from training.cost_settings import CostSettings
 from training.promotion import PromotionDecision
 from training.registry import CHAMPION, CHURN, RECOMMENDER, Registry
 from training.release_settings import BandSettings, ReleaseSettings
 from training.releasing import Released, put_in_store, release
+from training.segment_settings import SegmentSettings
+from training.segments import fit_segments
 from training.tracking import open_tracking, recorded_run
 from training.training_set import TrainingSet
 
@@ -122,6 +128,27 @@ def test_other_bands_are_another_release(workspace: Workspace, both: Registry) -
     first = released(workspace, both)
     second = released(workspace, both, settings=ReleaseSettings(BandSettings(high_share=0.2)))
     assert first.name != second.name
+
+
+def test_bands_are_chosen_from_costs_and_segments_are_carried(
+    workspace: Workspace, registry: Registry, churn: ChurnModel, recommender: Recommender
+) -> None:
+    # an offer to a sure leaver keeps .5 * .2 of 1,000 and costs 60: who leaves with .6 or more repays it
+    losses = loss_curve(np.array([0.9, 0.6, 0.3]), np.full(3, 1_000.0), horizon_days=90, n_eligible=3)
+    segments = fit_segments(table_of({}, {}), SegmentSettings())
+    register(registry, CHURN, ChurnParts(churn, losses, segments).to_files())
+    register(registry, RECOMMENDER, recommender.to_files())
+    costs = CostSettings(margin_share=0.5, save_rate=0.2, offer_minor=60)
+
+    plain = released(workspace, registry, churn=1, recommender=1)
+    costly = released(workspace, registry, churn=1, recommender=1, costs=costs)
+
+    loaded = load_release(costly.folder, CHURN_FEATURES)
+    assert (loaded.bands.high, loaded.bands.choice.by) == (0.9, "costs")  # at .6 the gain is exactly 0
+    assert loaded.bands.choice.figures["expected_profit_minor"] == pytest.approx(30)
+    assert load_release(plain.folder, CHURN_FEATURES).bands.choice.by == "shares"
+    assert loaded.segments.to_manifest() == segments.to_manifest()
+    assert plain.name != costly.name
 
 
 def test_without_a_champion_nothing_is_released_unless_a_version_is_named(
