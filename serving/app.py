@@ -16,7 +16,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from features.errors import HoldfastError
-from serving.api import churn, events, health, openapi, recommendations, rollouts
+from serving.api import churn, events, health, lists, openapi, recommendations, rollouts
 from serving.metrics import Metrics
 from serving.problems import Edge
 from serving.runtime import Runtime
@@ -117,6 +117,9 @@ def _routes() -> list[Route]:
         Route("/v1/recommendations", recommendations.recommendations, methods=["POST", "GET"]),
         Route("/v1/events", events.post_events, methods=["POST"]),
         Route("/v1/churn/score:batch", churn.score_batch, methods=["POST"]),
+        Route("/v1/customers", lists.customers, methods=["GET"]),
+        Route("/v1/scores/changes", lists.score_changes, methods=["GET"]),
+        Route("/v1/warnings", lists.warnings, methods=["GET"]),
         Route("/v1/items/{item_id:path}/similar", recommendations.similar_items, methods=["POST", "GET"]),
         Route("/v1/releases", rollouts.releases, methods=["GET"]),
         Route("/v1/rollouts", rollouts.rollouts, methods=["GET"]),

@@ -17,10 +17,12 @@ from features.schema import ITEMS
 from features.tables import read_table
 from serving.decisions import DecisionLog
 from serving.histories import Histories, SealedHistory
+from serving.identities import Identities
 from serving.intake import EventIntake
 from serving.metrics import Metrics
 from serving.releases import Releases, Served
 from serving.rollout import Change, RolloutState, read_rollout, set_champion
+from serving.score_books import ScoreBooks
 from serving.settings import ServiceSettings
 from serving.snapshots import Snapshots
 from serving.store import Store
@@ -33,7 +35,8 @@ class Runtime:
     """The parts of a running service.
 
     `clock` gives UTC microseconds and `new_id` a fresh random name; both come from the edge. `out_of_stock` are items
-    that no slate may show. `closing` gives back what was opened.
+    that no slate may show. `books` are the scores of everybody as the nightly job keeps them, `identities` the outside
+    ids of pseudonyms. `closing` gives back what was opened.
     """
 
     settings: ServiceSettings
@@ -48,6 +51,8 @@ class Runtime:
     decisions: DecisionLog
     out_of_stock: frozenset[str]
     snapshots: Snapshots
+    books: ScoreBooks
+    identities: Identities
     closing: ExitStack = field(default_factory=ExitStack, repr=False)
     _shown: set[str] = field(default_factory=set, repr=False)
 
@@ -114,6 +119,8 @@ class Runtime:
             decisions,
             _out_of_stock(places.items),
             Snapshots(places.snapshots, CHURN_FEATURES),
+            ScoreBooks(places.scores),
+            Identities(places.identities),
         )
 
     @property
@@ -135,7 +142,7 @@ class Runtime:
         return "no release is set; make one and set it, then this service loads it by itself"
 
     def poll(self) -> None:
-        """Follow the rollout state and the snapshots; called by the edge, more than once a second.
+        """Follow the rollout state, the snapshots and the books of scores; called by the edge, more than once a second.
 
         Raises:
             UnavailableError: the store cannot be read now; what is served goes on.
@@ -145,6 +152,7 @@ class Runtime:
             self.releases.update(state)
             self._report_shares()
         self.snapshots.poll()
+        self.books.poll(self.clock())
 
     def close(self) -> None:
         """Write what waits and give everything back."""

@@ -9,22 +9,30 @@ import logging
 import threading
 from collections import OrderedDict
 from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from features.errors import HoldfastError, UnavailableError
 from features.instants import DAY_US
 from serving.score_book import Book, BookName, list_books, read_book
 from serving.score_changes import CHANGE_COLUMNS, BandChanges, band_changes
+from serving.trends import TREND_US
+from serving.work_list import Choice, listed_rows
 
-__all__ = ["TREND_DAYS", "ScoreBooks"]
+__all__ = ["ScoreBooks"]
 
 log = logging.getLogger("holdfast.scores")
-TREND_DAYS = 7
-"""How far back a trend looks."""
 
 _TOLERANCE_US = DAY_US
 _TREND_COLUMNS = ("customer_key", "churn_probability")
 _BOOKS_KEPT = 2
 _CHANGES_KEPT = 4
+_LISTS_KEPT = 8
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class ScoreBooks:
@@ -41,6 +49,7 @@ class ScoreBooks:
         self._refused: set[BookName] = set()
         self._opened: OrderedDict[BookName, Book] = OrderedDict()
         self._changes: OrderedDict[tuple[BookName | None, BookName], BandChanges] = OrderedDict()
+        self._listed: OrderedDict[tuple[BookName, Choice], npt.NDArray[np.int32]] = OrderedDict()
         self._lock = threading.Lock()
 
     def poll(self, now_us: int) -> None:
@@ -50,7 +59,7 @@ class ScoreBooks:
         if newest is not None and newest is not self.newest:
             newest.percentile(0.0)  # rank its customers now, not when the first of them is asked about
         self.newest = newest
-        self._earlier = self._loaded(self._nearest(now_us - TREND_DAYS * DAY_US), self._earlier, _TREND_COLUMNS)
+        self._earlier = self._loaded(self._nearest(now_us - TREND_US), self._earlier, _TREND_COLUMNS)
 
     def near(self, as_of_us: int, release: str) -> Book | None:
         """The book in memory by this release that is nearest to an instant, at most a day away; None without any.
@@ -76,10 +85,15 @@ class ScoreBooks:
             return newest
         with self._lock:
             found = self._opened.pop(name, None) or read_book(name)
-            self._opened[name] = found
-            while len(self._opened) > _BOOKS_KEPT:
-                self._opened.popitem(last=False)
-            return found
+            return _kept(self._opened, name, found, _BOOKS_KEPT)
+
+    def listed(self, book: Book, choice: Choice) -> npt.NDArray[np.int32]:
+        """The rows of a book that are chosen, in order, see `listed_rows`; the last few results are kept."""
+        with self._lock:
+            found = self._listed.pop((book.name, choice), None)
+            if found is None:
+                found = listed_rows(book, choice)
+            return _kept(self._listed, (book.name, choice), found, _LISTS_KEPT)
 
     def changes(self, before: BookName | None, after: BookName) -> BandChanges:
         """Who changed band between two books; the last few results are kept. Reads the disk.
@@ -93,10 +107,7 @@ class ScoreBooks:
             if found is None:
                 old = None if before is None else read_book(before, CHANGE_COLUMNS)
                 found = band_changes(old, read_book(after, CHANGE_COLUMNS))
-            self._changes[before, after] = found
-            while len(self._changes) > _CHANGES_KEPT:
-                self._changes.popitem(last=False)
-            return found
+            return _kept(self._changes, (before, after), found, _CHANGES_KEPT)
 
     def _nearest(self, as_of_us: int) -> BookName | None:
         near = [name for name in self.names if _away(name, as_of_us) <= _TOLERANCE_US]
@@ -115,6 +126,14 @@ class ScoreBooks:
                 log.warning("%s", error)
                 self._refused.add(name)
             return now
+
+
+def _kept(cache: OrderedDict[K, V], key: K, value: V, size: int) -> V:
+    """Put a value last in the cache; the first ones make room."""
+    cache[key] = value
+    while len(cache) > size:
+        cache.popitem(last=False)
+    return value
 
 
 def _away(name: BookName, as_of_us: int) -> int:

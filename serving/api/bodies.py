@@ -13,18 +13,25 @@ from starlette.datastructures import QueryParams
 from features.errors import TimeError
 from features.instants import parse_instant
 from features.schema import KINDS, MAX_ID_LENGTH
+from serving.bands import Band
+from serving.cursors import MAX_CURSOR_LENGTH
+from serving.lifecycle import STAGES
 from serving.problems import FieldError, Problem, field_errors
+from serving.work_list import Sort
 
 __all__ = [
     "MAX_BATCH",
     "MAX_EVENTS",
     "MAX_ITEMS",
+    "MAX_LISTED",
     "ChurnQuery",
     "EventBody",
     "EventsBody",
     "RecommendationBody",
     "ScoreBatchBody",
     "SimilarBody",
+    "SinceQuery",
+    "WorkListQuery",
     "from_query",
     "rejections",
 ]
@@ -34,6 +41,7 @@ B = TypeVar("B")
 MAX_BATCH = 1_000
 MAX_EVENTS = 500
 MAX_ITEMS = 1_000
+MAX_LISTED = 1_000
 _INT64 = 2**63 - 1
 
 
@@ -57,6 +65,8 @@ Instant = Annotated[str, Field(max_length=40, json_schema_extra={"format": "date
 Word = Annotated[str, Field(min_length=1, max_length=64)]
 Whole = Annotated[int, Field(ge=0, le=_INT64)]
 Include = Literal["reasons", "actions"]
+Stage = Literal["no_order", "new", "growing", "active", "slipping", "at_risk", "lost", "won_back"]
+Cursor = Annotated[str, Field(min_length=1, max_length=MAX_CURSOR_LENGTH)]
 
 
 class _Body(BaseModel):
@@ -118,6 +128,25 @@ class SimilarBody(_Body):
     candidates: list[Id] | None = Field(default=None, min_length=1, max_length=MAX_ITEMS)
 
 
+class WorkListQuery(_Body):
+    """Which customers of the newest book of scores, in what order."""
+
+    band: list[Band] = Field(default=[], max_length=3)
+    stage: list[Stage] = Field(default=[], max_length=len(STAGES))
+    segment: list[Word] = Field(default=[], max_length=50)
+    everybody: bool = False
+    sort: Sort = "-expected_loss"
+    cursor: Cursor | None = None
+    limit: int = Field(default=100, ge=1, le=MAX_LISTED)
+
+
+class SinceQuery(_Body):
+    """What is new since a cursor; without one, from the beginning."""
+
+    since: Cursor | None = None
+    limit: int = Field(default=500, ge=1, le=MAX_LISTED)
+
+
 class EventsBody(_Body):
     """Events are looked at one by one: a faulty one is rejected, the others are taken."""
 
@@ -165,9 +194,10 @@ class EventBody(_Body):
         return self
 
 
-_LISTS = {"include", "seed_items", "candidates"}
+_LISTS = {"include", "seed_items", "candidates", "band", "stage", "segment"}
 _WHOLE = {"limit"}
-_FLAGS = {"exclude_owned": {"true": True, "false": False}}
+_FLAGS = {"exclude_owned", "everybody"}
+_TRUTH = {"true": True, "false": False}
 _NUMBER = re.compile(r"-?\d{1,18}\Z")
 
 
@@ -187,7 +217,7 @@ def from_query(kind: TypeAdapter[B], query: QueryParams) -> B:
         elif name in _WHOLE and _NUMBER.match(text):
             given[name] = int(text)
         elif name in _FLAGS:
-            given[name] = _FLAGS[name].get(text, text)
+            given[name] = _TRUTH.get(text, text)
         else:
             given[name] = text
     return kind.validate_python(given)

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["BATCH", "CHURN", "EVENTS_BODY", "EVENTS_TAKEN", "PROBLEM", "RECOMMENDED", "RELEASES", "ROLLOUTS", "SIMILAR"]
+__all__ = [
+    "BATCH",
+    "CHANGES",
+    "CHURN",
+    "EVENTS_BODY",
+    "EVENTS_TAKEN",
+    "PROBLEM",
+    "RECOMMENDED",
+    "RELEASES",
+    "ROLLOUTS",
+    "SIMILAR",
+    "WARNINGS",
+    "WORK_LIST",
+]
 
 _MODEL = {"name": "churn", "version": "7", "release": "r-5f0c2a9d11be"}
 
@@ -64,6 +77,67 @@ BATCH: dict[str, Any] = {
             },
         },
     ],
+}
+
+_LOSS = {"amount_minor": 18250, "currency": "GBP"}
+
+WORK_LIST: dict[str, Any] = {
+    "as_of": "2026-03-01T00:00:00Z",
+    "release": "r-5f0c2a9d11be",
+    "horizon_days": 90,
+    "total": 412,
+    "customers": [
+        {
+            "customer_id": "17850",
+            "churn_score": 91,
+            "churn_probability": 0.7312,
+            "percentile": 90.6,
+            "population_percentile": 93.1,
+            "band": "high",
+            "expected_loss": _LOSS,
+            "next_purchase": {"p50": "2026-04-22"},
+            "trend": {"delta_7d": 0.118, "basis": "book", "since": "2026-02-22T00:00:00Z"},
+            "segment": {"key": "s2", "name": "Frequent small baskets"},
+            "lifecycle_stage": {"key": "slipping", "name": "Slipping"},
+            "reason_codes": ["overdue", "late_delivery"],
+        }
+    ],
+    "next_cursor": "cGFnZS4xMi4zODI5MTAyMjcuOTA4MTIzNy4x",
+    "changes_cursor": "c2luY2UuMTIuMzgyOTEwMjI3LjAuMA",
+}
+
+CHANGES: dict[str, Any] = {
+    "changes": [
+        {
+            "customer_id": "17850",
+            "change": "band_changed",
+            "band_before": "medium",
+            "band": "high",
+            "churn_probability": 0.7312,
+            "as_of": "2026-03-01T00:00:00Z",
+            "release": "r-5f0c2a9d11be",
+        }
+    ],
+    "cursor": "c2luY2UuMTIuMzgyOTEwMjI3LjAuMA",
+    "more": False,
+}
+
+WARNINGS: dict[str, Any] = {
+    "warnings": [
+        {
+            "warning_id": "w-318",
+            "customer_id": "17850",
+            "rise_log_odds": 0.92,
+            "churn_probability": 0.41,
+            "churn_probability_before": 0.22,
+            "band": "medium",
+            "expected_loss": _LOSS,
+            "as_of": "2026-03-01T00:00:00Z",
+            "release": "r-5f0c2a9d11be",
+        }
+    ],
+    "cursor": "d2FybmVkLjMxOA",
+    "more": False,
 }
 
 RECOMMENDED: dict[str, Any] = {

@@ -41,7 +41,8 @@ class Call:
 
     def curl(self) -> str:
         """A line to try it with."""
-        line = f"curl -s http://127.0.0.1:3000{self.example_path or self.path}"
+        address = f"http://127.0.0.1:3000{self.example_path or self.path}"
+        line = f"curl -s '{address}'" if "&" in address else f"curl -s {address}"
         if self.sent is None:
             return line
         return f"{line} -H 'Content-Type: application/json' -d '{json.dumps(self.sent)}'"
@@ -51,6 +52,19 @@ _CHURN_QUERY = (
     ("as_of", "an ISO-8601 instant with an offset: the score as it would have been then"),
     ("freshness", "fresh (default) or stored: features of the newest snapshot"),
     ("include", "comma-separated out of reasons, actions; both by default, empty for neither"),
+)
+_WORK_LIST_QUERY = (
+    ("band", "comma-separated out of low, medium, high; all of them by default"),
+    ("stage", "comma-separated keys of lifecycle stages"),
+    ("segment", "comma-separated keys of segments"),
+    ("everybody", "true: also those who have left already, or nearly so; false by default"),
+    ("sort", "expected_loss, churn_probability or next_purchase, a minus in front for descending; -expected_loss"),
+    ("cursor", "next_cursor of the page before, with everything else as it was"),
+    ("limit", "1 to 1000, 100 by default"),
+)
+_SINCE_QUERY = (
+    ("since", "the cursor of the answer before; without one, from the beginning"),
+    ("limit", "1 to 1000, 500 by default"),
 )
 _SLATE_QUERY = (
     ("customer_id", "the outside id"),
@@ -75,6 +89,16 @@ CALLS = (
          example_path="/v1/customers/17850/churn", problems=(404, 422, 503), tag="CRM"),
     Call("post", "/v1/churn/score:batch", "Churn of at most 1,000 customers: a result or a problem for each.", 200,
          examples.BATCH, ScoreBatchBody, {"customer_ids": ["17850", "13047"]}, problems=_ALL, tag="CRM"),
+    Call("get", "/v1/customers", "The work list: customers of the newest book of scores, those with the largest "
+         "expected loss first. The pages of one cursor are all of one book.", 200, examples.WORK_LIST,
+         query=_WORK_LIST_QUERY, example_path="/v1/customers?band=high&sort=-expected_loss&limit=50",
+         problems=(404, 410, 422, 503), tag="CRM"),
+    Call("get", "/v1/scores/changes", "Who changed band from one book of scores to the next, who entered and who "
+         "left. A cursor always gives the same, and nothing is skipped.", 200, examples.CHANGES,
+         query=_SINCE_QUERY, example_path="/v1/scores/changes?limit=500", problems=(404, 410, 422, 503), tag="CRM"),
+    Call("get", "/v1/warnings", "Early warnings, in the order in which they were given: whose risk rose fast, each "
+         "customer once a cool-down, no more a week than the capacity.", 200, examples.WARNINGS,
+         query=_SINCE_QUERY, example_path="/v1/warnings?limit=500", problems=(422, 503), tag="CRM"),
     Call("post", "/v1/recommendations", "What to show. An unknown visitor gets 200 with fallback true.", 200,
          examples.RECOMMENDED, RecommendationBody, {"customer_id": "17850", "limit": 5}, problems=_ALL,
          tag="Storefront"),
