@@ -9,8 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from features.instants import format_instant
+from training.churn_horizons import HorizonFigures, HorizonSlice
 from training.churn_metrics import Interval
+from training.churn_slices import SliceFigures
+from training.contact_curve import ContactCurve
 from training.cutoffs import TimeSplit
+from training.drift import Drift
+from training.quality_estimate import CheckedEstimate
 
 __all__ = ["ChurnFigures", "ChurnReport", "Comparison", "ScoredSlice"]
 
@@ -59,15 +64,24 @@ class Comparison:
 
 @dataclass(frozen=True, eq=False)
 class ScoredSlice:
-    """What plots are drawn from: labels bool (n,) and, by model, probabilities float64 (n,)."""
+    """What plots are drawn from: labels bool (n,) and, by model, probabilities float64 (n,); and ours by horizon."""
 
     labels: npt.NDArray[np.bool_]
     probabilities: Mapping[str, Array]
+    by_horizon: tuple[HorizonSlice, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class ChurnReport:
-    """How the model and the baselines did at one test cut-off; `figures[0]` is ours."""
+    """How the model and the baselines did at one test cut-off; `figures[0]` is ours.
+
+    horizons: ours at each horizon told of, ascending; the last is the headline.
+    slices: ours by kind of customer.
+    contacts: what contacting the riskiest would have brought.
+    estimate: the label-free estimate of quality at the cut-off, and what came of it.
+    drift: of the inputs, from the training rows to the rows judged, the largest first; () where not measured.
+    weights_of_reasons: mean absolute contribution to the log-odds of each group of features, the largest first.
+    """
 
     as_of_us: int
     n_customers: int
@@ -77,6 +91,12 @@ class ChurnReport:
     comparisons: tuple[Comparison, ...]
     lift: tuple[float, ...]
     scored: ScoredSlice
+    horizons: tuple[HorizonFigures, ...]
+    slices: tuple[SliceFigures, ...]
+    contacts: ContactCurve
+    estimate: CheckedEstimate
+    drift: tuple[Drift, ...]
+    weights_of_reasons: Mapping[str, float]
 
     @property
     def slice_name(self) -> str:
@@ -90,18 +110,24 @@ class ChurnReport:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """The verdicts in words, one a baseline, and how calibration was done."""
+        """The verdicts in words: one a baseline, how calibration was done, what the labels say of it, warnings."""
         how = {
             "later_slice": "Calibrated on a slice later than every training label window.",
             "held_out_customers": "The log is too short for a later calibration slice: calibrated on held-out "
             "customers of the latest training cut-off.",
         }
-        return (*(comparison.sentence for comparison in self.comparisons), how[self.split.calibration_by])
+        warned = [row for row in self.slices if row.warning]
+        return (
+            *(comparison.sentence for comparison in self.comparisons),
+            how[self.split.calibration_by],
+            *(_horizon_sentence(row) for row in self.horizons),
+            *(f"Careful with {row.dimension}: {row.group} ({row.n:,} customers): {row.warning}." for row in warned),
+        )
 
     def metrics(self) -> dict[str, float]:
-        """Ours as flat figures for tracking and promotion."""
+        """Ours as flat figures for tracking and promotion; those of one horizon end in its days, as in `ece_30d`."""
         ours = self.figures[0]
-        return {
+        found = {
             "auc": ours.auc,
             "auc_ci_low": ours.auc_interval.low,
             "auc_ci_high": ours.auc_interval.high,
@@ -111,7 +137,17 @@ class ChurnReport:
             "lift_top_decile": ours.lift_top_decile,
             "base_rate": self.base_rate,
             "n_customers": float(self.n_customers),
+            "auc_expected": self.estimate.of("auc").expected,
+            "brier_expected": self.estimate.of("brier").expected,
+            "n_slices_warned": float(sum(bool(row.warning) for row in self.slices)),
         }
+        if self.drift:
+            found["psi_largest"] = self.drift[0].psi
+            found["n_inputs_moved"] = float(sum(drift.level != "steady" for drift in self.drift))
+        for row in self.horizons:
+            for name in ("base_rate", "mean_probability", "auc", "brier", "ece"):
+                found[f"{name}_{row.horizon_days}d"] = getattr(row, name)
+        return found
 
     def baseline_metrics(self) -> dict[str, dict[str, float]]:
         """The baselines' figures by name."""
@@ -119,3 +155,10 @@ class ChurnReport:
             f.model: {"auc": f.auc, "average_precision": f.average_precision, "brier": f.brier, "ece": f.ece}
             for f in self.figures[1:]
         }
+
+
+def _horizon_sentence(row: HorizonFigures) -> str:
+    return (
+        f"Within {row.horizon_days} days {row.base_rate:.1%} left and {row.mean_probability:.1%} were said to; "
+        f"calibration error {row.ece:.3f} (95% interval {row.ece_interval.low:.3f} to {row.ece_interval.high:.3f})."
+    )

@@ -11,7 +11,9 @@ from features.instants import DAY_US, format_instant
 from features.schema import KINDS
 from training.churn_settings import ChurnSettings
 
-__all__ = ["TimeSplit", "observed_span", "rolling_cutoffs", "split_in_time"]
+__all__ = ["TimeSplit", "backtest_cutoffs", "observed_span", "rolling_cutoffs", "split_in_time"]
+
+_CLOSEST_DAYS = 7
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,28 @@ def rolling_cutoffs(first_us: int, last_us: int, settings: ChurnSettings) -> tup
             "import more"
         )
     return _stepping_back(latest, earliest, settings)
+
+
+def backtest_cutoffs(first_us: int, last_us: int, settings: ChurnSettings, least: int) -> tuple[int, ...]:
+    """Cut-offs to judge at, ascending: `step_days` apart, or closer where fewer than `least` would fit.
+
+    Never closer than 7 days. Before each there is history, a label window for training and calibration, and more
+    history before that; the last one's label window ends with the log.
+
+    Raises:
+        NotEnoughDataError: no cut-off can be labelled at all.
+
+    >>> from training.churn_problem import ChurnProblem
+    >>> settings = ChurnSettings(problem=ChurnProblem(horizons_days=(30,)), min_history_days=60, step_days=30)
+    >>> [cutoff // DAY_US for cutoff in backtest_cutoffs(0, 200 * DAY_US, settings, least=6)]
+    [90, 106, 122, 138, 154, 170]
+    """
+    latest = rolling_cutoffs(first_us, last_us, settings)[-1]
+    earliest = first_us + settings.min_history_days * DAY_US + settings.horizon_us + settings.embargo_days * DAY_US
+    span_days = (latest - earliest) // DAY_US
+    closer = max(_CLOSEST_DAYS, span_days // max(least - 1, 1))
+    step = min(settings.step_days, closer) * DAY_US
+    return tuple(range(latest, min(earliest, latest) - 1, -step))[::-1]
 
 
 def split_in_time(

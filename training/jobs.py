@@ -20,12 +20,13 @@ from features.event_log import EventLog
 from features.instants import DAY_US, format_instant
 from features.schema import EVENTS
 from features.workspace import Workspace
-from training.churn_evaluation import ChurnBacktest, ChurnTraining, backtest_churn, train_churn
-from training.churn_plots import churn_pngs
+from training.churn_backtest import ChurnBacktest, backtest_churn
+from training.churn_evaluation import train_churn
 from training.churn_problem import ChurnProblem
+from training.churn_recording import record_churn
 from training.cutoffs import TimeSplit
 from training.model_card import card_files
-from training.model_cards import churn_card, recommender_card
+from training.recommender_card import recommender_card
 from training.recommender_evaluation import RecommenderTraining, backtest_recommender, train_recommender
 from training.recommender_plots import recommender_pngs
 from training.recommender_report import RecommenderReport
@@ -128,7 +129,7 @@ def train_churn_job(
         progress("computing features at several cut-offs, fitting and judging the churn model")
         trained = train_churn(data.view, CHURN_FEATURES, settings.churn, observed_until_us=data.end_us)
         progress("recording the run")
-        digest = _record_churn(run, trained, tags | {"question": settings.churn.problem.sentence()})
+        digest = record_churn(run, trained, tags | {"question": settings.churn.problem.sentence()})
     progress("registering the challenger")
     report = trained.report
     learnt_until = format_instant(_learnt_until(trained.split, settings))
@@ -276,17 +277,3 @@ def _record_recommender(run: RunLog, trained: RecommenderTraining, tags: Mapping
     run.files("plots", pictures)
     run.files("card", card_files(recommender_card(trained, sentences, pictures, tags)))
     return run.model_files(trained.recommender.to_files())
-
-
-def _record_churn(run: RunLog, trained: ChurnTraining, tags: Mapping[str, str]) -> str:
-    report = trained.report
-    run.params({"split": {name: str(value) for name, value in trained.split.to_manifest().items()}})
-    run.params({"n_training_rows": trained.n_training_rows, "n_calibration_rows": trained.n_calibration_rows})
-    run.metrics(report.metrics())
-    for name, figures in report.baseline_metrics().items():
-        run.metrics(figures, f"baseline.{name}.")
-    run.tags({"slice": report.slice_name, "mlflow.note.content": "\n\n".join(report.sentences)})
-    pictures = churn_pngs(report)
-    run.files("plots", pictures)
-    run.files("card", card_files(churn_card(trained, pictures, tags)))
-    return run.model_files(trained.model.to_files())

@@ -8,8 +8,10 @@ from features.instants import DAY_US
 from serving.bands import Bands
 from tests.churn_worlds import crossed_log_odds, known_law, orders
 from training.churn import fit_churn
+from training.churn_backtest import backtest_churn
 from training.churn_baselines import fit_baselines
-from training.churn_evaluation import backtest_churn, judge_churn, train_churn
+from training.churn_campaign_plots import contacts_png
+from training.churn_evaluation import judge_churn, train_churn
 from training.churn_metrics import Interval, auc
 from training.churn_plots import churn_pngs
 from training.churn_problem import ChurnProblem
@@ -86,8 +88,10 @@ def test_a_verdict_needs_an_interval_without_zero(low, high, verdict):
 
 
 def test_plots_are_png(report):
-    pictures = churn_pngs(report[0])
-    assert set(pictures) == {"roc_and_precision_recall.png", "calibration.png", "lift.png"}
+    pictures = churn_pngs(report[0]) | {"contacts.png": contacts_png(report[0])}
+    assert {"calibration.png", "gain_and_lift.png", "roc_and_precision_recall.png", "reasons.png"} < set(pictures)
+    assert {"slices.png", "contacts.png"} < set(pictures)
+    assert "drift.png" not in pictures  # nobody told what the training rows looked like
     assert all(picture.startswith(b"\x89PNG") and len(picture) > 5_000 for picture in pictures.values())
 
 

@@ -14,6 +14,8 @@ from features.workspace import Workspace
 from serving.churn_model import ChurnModel
 from serving.recommender import Recommender
 from training.churn_problem import ChurnProblem
+from training.churn_recording import INPUTS, MONITORING_FOLDER
+from training.drift import InputReference
 from training.jobs import (
     backtest_churn_job,
     backtest_recommender_job,
@@ -61,10 +63,15 @@ def test_the_churn_job_records_a_run_and_registers_a_loadable_challenger(
     assert data.metrics["auc"] == pytest.approx(trained.metrics["auc"])
     assert {"baseline.recency.auc", "baseline.logistic.auc"} <= set(data.metrics)
     run_folder = version.folder.parent
-    for picture in ("roc_and_precision_recall.png", "calibration.png", "lift.png"):
+    pictures = {picture.name for picture in (run_folder / "plots").iterdir()}
+    assert {"calibration.png", "gain_and_lift.png", "contacts.png", "slices.png", "reasons.png"} <= pictures
+    for picture in pictures:
         assert (run_folder / "plots" / picture).read_bytes().startswith(b"\x89PNG")
     card = (run_folder / "card" / "card.html").read_text()
-    assert card.count("data:image/png;base64,") == 3
+    assert card.count("data:image/png;base64,") == len(pictures)
+    assert data.metrics["ece_60d"] == data.metrics["ece"]
+    bins = InputReference.from_json((run_folder / MONITORING_FOLDER / INPUTS).read_bytes())
+    assert (bins.fingerprint, bins.feature_names) == (model.fingerprint, model.feature_names)
     assert trained.sentences[0].split(":")[0] in card
     assert stages[0] == "reading the event log"
     assert stages[-1] == "registering the challenger"

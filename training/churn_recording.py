@@ -1,0 +1,55 @@
+"""Write all about a churn model into its run: figures, pictures, the card, what drift is measured from, the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from training.churn_backtest import ChurnBacktest
+from training.churn_campaign_plots import backtest_png, contacts_png
+from training.churn_card import churn_card
+from training.churn_evaluation import ChurnTraining
+from training.churn_plots import churn_pngs
+from training.model_card import card_files
+from training.tracking import RunLog
+
+__all__ = ["INPUTS", "MONITORING_FOLDER", "record_backtest", "record_churn"]
+
+MONITORING_FOLDER, INPUTS = "monitoring", "inputs.json"
+"""Where in a run's artefacts the bins of the training rows lie; `holdfast monitor` reads them."""
+
+
+def record_churn(
+    run: RunLog, trained: ChurnTraining, tags: Mapping[str, str], backtest: ChurnBacktest | None = None
+) -> str:
+    """Record a trained churn model and return the digest of its files."""
+    report = trained.report
+    run.params({"split": {name: str(value) for name, value in trained.split.to_manifest().items()}})
+    run.params({"n_training_rows": trained.n_training_rows, "n_calibration_rows": trained.n_calibration_rows})
+    run.metrics(report.metrics())
+    for name, figures in report.baseline_metrics().items():
+        run.metrics(figures, f"baseline.{name}.")
+    run.tags({"slice": report.slice_name, "mlflow.note.content": "\n\n".join(report.sentences)})
+    pictures = churn_pngs(report) | {"contacts.png": contacts_png(report)}
+    if backtest is not None:
+        record_backtest(run, backtest)
+        pictures["backtest.png"] = backtest_png(backtest)
+    run.files("plots", pictures)
+    run.files("card", card_files(churn_card(trained, pictures, tags, backtest)))
+    run.files(MONITORING_FOLDER, {INPUTS: trained.reference.to_json()})
+    return run.model_files(trained.model.to_files())
+
+
+def record_backtest(run: RunLog, backtest: ChurnBacktest) -> None:
+    """Record the figures of every cut-off of a backtest, by their place from the oldest, `backtest.1.auc` and so on."""
+    run.metrics({"backtest.n_cutoffs": float(len(backtest.reports))})
+    for place, report in enumerate(backtest.reports, start=1):
+        run.metrics(report.metrics(), f"backtest.{place}.")
+    for place, found in enumerate(backtest.stabilities, start=2):
+        run.metrics(
+            {
+                "reasons_kept": found.top_overlap,
+                "first_reason_kept": found.same_first,
+                "reason_weight_correlation": found.importance_correlation,
+            },
+            f"backtest.{place}.",
+        )

@@ -1,0 +1,65 @@
+"""The card of a recommender, in words for people who do not program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from features.instants import format_instant
+from training.model_card import ModelCard, Picture, Section, Table
+from training.recommender_evaluation import RecommenderTraining
+
+__all__ = ["recommender_card"]
+
+_CAPTIONS = {
+    "recall_by_history.png": "Of what a customer went on to buy, the share that was among the first 20 items shown, by "
+    "how much was known of the customer.",
+    "ndcg_by_source.png": "How near to the top the items stood that were bought, over all purchases, repeated ones and "
+    "new ones. Higher is better; the bars show how sure the figure is.",
+}
+
+
+def recommender_card(
+    trained: RecommenderTraining, sentences: Sequence[str], pictures: Mapping[str, bytes], facts: Mapping[str, str]
+) -> ModelCard:
+    """The card of a recommender; `sentences` are its verdicts."""
+    report = trained.report
+    rows = tuple(
+        (
+            row.source.replace("_", " "),
+            row.segment,
+            f"{row.ndcg_at_10.mean:.4f} ({row.ndcg_at_10.ci_low:.4f} to {row.ndcg_at_10.ci_high:.4f})",
+            f"{row.recall_at_20.mean:.4f}",
+            f"{row.hit_rate_at_10.mean:.4f}",
+            f"{row.coverage_at_10:.1%}",
+        )
+        for row in report.figures
+        if not row.segment.startswith("history")
+    )
+    made_of = (
+        ("judged at", format_instant(report.as_of_us)),
+        ("on purchases of the next", f"{report.label_days} days"),
+        ("customers judged", f"{report.n_judged:,} of {report.n_eligible:,}"),
+        ("items", f"{len(trained.recommender.item_ids):,}"),
+        ("mixture of taste, popularity, buying again", " / ".join(f"{weight:.0%}" for weight in report.blend)),
+        *facts.items(),
+    )
+    columns = ("source", "purchases", "NDCG@10 (95% interval)", "recall@20", "hit rate@10", "share of items shown")
+    return ModelCard(
+        title="Recommender",
+        purpose="For each customer, the items they are likely to buy next: by their taste, by what is popular now, and "
+        "by what they buy again and again. A visitor nobody knows gets what is popular.",
+        verdicts=tuple(sentences),
+        sections=(
+            Section(
+                "Does it find what customers buy?",
+                tables=(Table("Figures, forward in time", columns, rows),),
+                pictures=tuple(Picture(name, _CAPTIONS.get(name, name), png) for name, png in pictures.items()),
+            ),
+            Section("What was it made of?", tables=(Table("", ("fact", "value"), made_of),)),
+        ),
+        limits=(
+            "The figures are of a model that saw nothing after the test began; the released one is fitted on all.",
+            "They tell what customers bought by themselves; what showing an item changes needs an experiment.",
+            "Items that nobody has bought or looked at yet cannot be recommended by taste.",
+        ),
+    )
