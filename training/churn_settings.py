@@ -37,6 +37,10 @@ class ChurnSettings:
 
     problem: what churned means, for whom, and over which horizons.
     embargo: days kept empty between the end of one slice's label windows and the as_of of the next slice.
+    min_rows, min_each_outcome: with fewer rows, or fewer of one outcome, nothing is fitted.
+    full_model_each_outcome: with fewer customers who churned, or who stayed, a baseline is fitted and marked as such;
+        see `training.data_gate` for why it is 500.
+    trusted_columns: columns that may tell the outcome nearly by themselves without the alarm of `training.leakage`.
     validation_share: customers of the training cut-offs that only decide when boosting stops.
     calibration_share: customers held out for calibration where a later slice is impossible.
     num_threads: of LightGBM; the result does not depend on it. Its threads spin while they wait, so that on a busy
@@ -54,6 +58,8 @@ class ChurnSettings:
     embargo_days: int = 0
     min_rows: int = 200
     min_each_outcome: int = 30
+    full_model_each_outcome: int = 500
+    trusted_columns: tuple[str, ...] = ()
     validation_share: float = 0.15
     calibration_share: float = 0.25
     refit_on_all: bool = False
@@ -67,7 +73,7 @@ class ChurnSettings:
     def __post_init__(self) -> None:
         for name in (
             *("step_days", "max_train_cutoffs", "min_train_cutoffs", "min_rows", "min_each_outcome"),
-            *("bootstrap_replicates", "num_threads"),
+            *("full_model_each_outcome", "bootstrap_replicates", "num_threads"),
         ):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"setting churn.{name} is {getattr(self, name)}; it must be at least 1")

@@ -79,10 +79,17 @@ class TrainingSet:
         """Refuse a set too small for its purpose.
 
         Raises:
-            NotEnoughDataError: too few rows, or too few of one outcome; the message gives both numbers.
+            NotEnoughDataError: all rows have one outcome, or there are too few rows or too few of one outcome; the
+                message gives the numbers.
         """
         n_churned = int(self.labels.sum())
         fewest = min(n_churned, self.n_rows - n_churned)
+        if self.n_rows and not fewest:
+            raise NotEnoughDataError(
+                f"{purpose} has one outcome only: all {self.n_rows} rows {'churned' if n_churned else 'stayed'}; there "
+                f"is nothing to tell apart. Check what counts as churn ({settings.problem.sentence()}) and that the "
+                "data hold it, or take another horizon"
+            )
         if self.n_rows < settings.min_rows or fewest < settings.min_each_outcome:
             raise NotEnoughDataError(
                 f"{purpose} has {self.n_rows} rows, {n_churned} churned and {self.n_rows - n_churned} stayed; at least "
