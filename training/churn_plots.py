@@ -13,7 +13,7 @@ from training.plotting import COLOURS, OURS_COLOUR, new_figure, png, shown_model
 __all__ = ["calibration_png", "churn_pngs", "drift_png", "gain_png", "ranking_png", "reasons_png", "slices_png"]
 
 Array = npt.NDArray[np.float64]
-_MOST_SLICES = 24
+_MOST_SLICES = 40
 _MOST_INPUTS = 12
 
 

@@ -110,18 +110,34 @@ class ChurnReport:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """The verdicts in words: one a baseline, how calibration was done, what the labels say of it, warnings."""
+        """The verdicts in words: one a baseline, how calibration was done and how it held, whom it finds, warnings."""
         how = {
             "later_slice": "Calibrated on a slice later than every training label window.",
             "held_out_customers": "The log is too short for a later calibration slice: calibrated on held-out "
             "customers of the latest training cut-off.",
         }
-        warned = [row for row in self.slices if row.warning]
         return (
             *(comparison.sentence for comparison in self.comparisons),
             how[self.split.calibration_by],
             *(_horizon_sentence(row) for row in self.horizons),
-            *(f"Careful with {row.dimension}: {row.group} ({row.n:,} customers): {row.warning}." for row in warned),
+            self._campaign_sentence(),
+            *self._warning_sentences(),
+        )
+
+    def _campaign_sentence(self) -> str:
+        row = min(self.contacts.rows, key=lambda row: abs(row.share - 0.1))
+        return (
+            f"Of the riskiest {row.share:.0%} of the customers {row.leavers_reached:,} of {row.n_contacted:,} left, "
+            f"{row.leavers_share:.0%} of all who did."
+        )
+
+    def _warning_sentences(self) -> tuple[str, ...]:
+        warned = [row for row in self.slices if row.warning]
+        if not warned:
+            return ()
+        names = "; ".join(f"{row.dimension}: {row.group} ({row.n:,})" for row in warned)
+        return (
+            f"Careful with {len(warned)} of {len(self.slices)} kinds of customers, for whom it does worse: {names}.",
         )
 
     def metrics(self) -> dict[str, float]:

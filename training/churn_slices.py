@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from features.errors import DataError
+from features.errors import DataError, NotEnoughDataError
 from training.churn_metrics import Interval, auc, brier, expected_calibration_error
+from training.quality_estimate import expected_auc
 
 __all__ = ["Grouping", "SliceFigures", "slice_figures"]
 
@@ -46,7 +47,9 @@ class Grouping:
 class SliceFigures:
     """One group's figures. auc and its interval are NaN where only one outcome occurred.
 
-    off: mean probability minus churned share; warning: empty, or what is much worse here than for everybody.
+    auc_expected: what these customers' own probabilities promise (see `expected_auc`): customers who are much alike
+    cannot be told apart by any model.
+    warning: empty, or what is much worse here than for everybody.
     """
 
     dimension: str
@@ -56,6 +59,7 @@ class SliceFigures:
     mean_probability: float
     auc: float
     auc_interval: Interval
+    auc_expected: float
     brier: float
     ece: float
     warning: str
@@ -71,8 +75,9 @@ def slice_figures(
 ) -> tuple[SliceFigures, ...]:
     """Figures of every group of at least `least` customers, grouping by grouping.
 
-    A warning is given where the AUC's 95% interval lies more than .05 below everybody's AUC, or where the mean
-    probability is more than .05 off and chance does not explain it (1%).
+    A warning is given where the AUC's 95% interval lies more than .05 below everybody's AUC; it says whether the
+    group's own probabilities promise more than that, so that the model fails there, or whether these customers are much
+    alike. Another is given where the mean probability is more than .05 off and chance does not explain it (1%).
 
     Raises:
         DataError: a grouping is of another number of customers.
@@ -110,9 +115,15 @@ def _figures(dimension: str, group: str, labels: Labels, said: Array, everybody:
     interval = auc_interval(area, n_churned, labels.size - n_churned)
     off = float(said.mean() - labels.mean())
     chance = _SURE * math.sqrt(float(np.sum(said * (1.0 - said)))) / labels.size
+    promised = _promised(said)
     warnings = []
     if interval.high < everybody - MUCH_LOWER_AUC:
-        warnings.append(f"ranks much worse here: AUC {area:.3f} against {everybody:.3f} for all")
+        why = (
+            f"its own probabilities promise {promised:.3f}, so the model fails here"
+            if interval.high < promised
+            else f"as its own probabilities expect ({promised:.3f}): these customers are much alike"
+        )
+        warnings.append(f"ranks much worse here: AUC {area:.3f} against {everybody:.3f} for all, {why}")
     if abs(off) > max(MUCH_OFF, chance):
         warnings.append(f"says {abs(off):.1%} too {'much' if off > 0 else 'little'} here")
     return SliceFigures(
@@ -123,10 +134,18 @@ def _figures(dimension: str, group: str, labels: Labels, said: Array, everybody:
         mean_probability=float(said.mean()),
         auc=area,
         auc_interval=interval,
+        auc_expected=promised,
         brier=brier(labels, said),
         ece=expected_calibration_error(labels, said),
         warning="; ".join(warnings),
     )
+
+
+def _promised(said: Array) -> float:
+    try:
+        return expected_auc(said)
+    except NotEnoughDataError:
+        return math.nan
 
 
 def _auc(labels: Labels, said: Array) -> float:

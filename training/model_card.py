@@ -62,17 +62,19 @@ class ModelCard:
 _GOOD, _KEEP = "How good it is", "What to keep in mind"
 _STYLE = """
 :root { color-scheme: light }
-body { font: 16px/1.55 system-ui, "Segoe UI", Roboto, "Noto Sans", "Noto Sans CJK SC", sans-serif; max-width: 64rem;
+body { font: 16px/1.55 system-ui, "Segoe UI", Roboto, "Noto Sans", "Noto Sans CJK SC", sans-serif; max-width: 66rem;
   margin: 2rem auto; padding: 0 1rem; color: #1f2328; background: #fff }
 h1 { font-size: 1.9rem; margin-bottom: .3rem } h2 { font-size: 1.35rem; margin: 2.6rem 0 .6rem; padding-top: .6rem;
   border-top: 1px solid #d8dee4 } h3 { font-size: 1.02rem; margin: 1.5rem 0 .3rem }
 nav { margin: 1.2rem 0; color: #57606a } nav a { color: #0b5cad; text-decoration: none; margin-right: 1.1rem;
   white-space: nowrap } nav a:hover { text-decoration: underline }
 .verdicts { background: #f2f7fc; border-left: 4px solid #0b5cad; padding: .6rem 1rem .6rem 2rem; margin: 1rem 0 }
-.wide { overflow-x: auto } table { border-collapse: collapse; margin: .4rem 0 1rem; font-size: .93rem }
-th, td { border-bottom: 1px solid #d8dee4; padding: .32rem .75rem; text-align: right; vertical-align: top }
-th { background: #f6f8fa; font-weight: 600; vertical-align: bottom } td { font-variant-numeric: tabular-nums }
+.wide { overflow-x: auto } table { border-collapse: collapse; margin: .4rem 0 1rem; font-size: .9rem }
+th, td { border-bottom: 1px solid #d8dee4; padding: .3rem .65rem; text-align: right; vertical-align: top }
+th { background: #f6f8fa; font-weight: 600; vertical-align: bottom } td { font-variant-numeric: tabular-nums;
+  white-space: nowrap }
 th:first-child, td:first-child { text-align: left } td.text, th.text { text-align: left }
+td.text { white-space: normal }
 tr.marked td { background: #fff4e0 } figure { margin: 1.2rem 0 } img { max-width: 100%; height: auto }
 figcaption { color: #57606a; font-size: .93rem; max-width: 46rem }
 @media print { nav { display: none } h2 { break-after: avoid } figure, tr { break-inside: avoid } }

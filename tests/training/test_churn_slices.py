@@ -32,6 +32,18 @@ def test_a_group_that_is_ranked_by_chance_is_warned_of():
     found = slice_figures(left, said, (Grouping("channel", ("web", "app", "store"), codes),))
     assert [bool(row.warning) for row in found] == [False, False, True]
     assert found[2].warning.startswith("ranks much worse here: AUC 0.")
+    assert found[2].warning.endswith("so the model fails here")
+
+
+def test_a_group_of_customers_much_alike_is_warned_of_without_blaming_the_model():
+    rng = np.random.default_rng(6)
+    said = np.concatenate([rng.beta(0.5, 0.5, 4_000), rng.uniform(0.4, 0.6, 2_000)])
+    left = rng.random(6_000) < said
+    rows = slice_figures(left, said, (Grouping("stage", ("mixed", "alike"), np.repeat([0, 1], [4_000, 2_000])),))
+    assert rows[0].warning == ""
+    assert rows[1].warning.endswith("these customers are much alike")
+    # of two probabilities drawn evenly from .4 to .6 the expected area is about .5 + .2 / 6 / (2 * .25) = .567
+    assert rows[1].auc_expected == pytest.approx(0.567, abs=0.005)
 
 
 def test_a_group_of_whom_too_much_is_said_is_warned_of_with_the_figure():
