@@ -9,11 +9,13 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from features.churn_features import CHURN_FEATURES
 from features.instants import format_instant
 from training.churn_backtest import ChurnBacktest
 from training.churn_evaluation import ChurnTraining
 from training.churn_metrics import Interval
 from training.churn_report import ChurnReport
+from training.drift import Drift
 from training.model_card import ModelCard, Picture, Section, Table
 from training.plotting import shown_model
 
@@ -51,7 +53,7 @@ def churn_card(
         title="Churn model",
         purpose=f"For each customer, the probability of {event} within {_days(model.horizons_days)} from {start} "
         "scoring. The score from 0 to 100 ranks customers; the probability is calibrated.",
-        verdicts=report.sentences if backtest is None else (*report.sentences, *backtest.sentences),
+        verdicts=trained.sentences if backtest is None else (*trained.sentences, *backtest.sentences),
         sections=tuple(sections),
         limits=tuple(_words()["limits"]),
     )
@@ -75,13 +77,17 @@ def contact_section(report: ChurnReport, pictures: Mapping[str, bytes]) -> Secti
         )
         for row in curve.rows
     )
-    tenth = next(row for row in curve.rows if row.share == 0.1)
+    tenth = min(curve.rows, key=lambda row: abs(row.share - 0.1))
     said = (
-        f"Contacting the riskiest 10% ({tenth.n_contacted:,} customers) would have reached {tenth.leavers_reached:,} "
-        f"who then left, {tenth.leavers_share:.0%} of all leavers, and bothered {tenth.loyal_bothered:,} who stayed "
-        "anyway."
+        f"Contacting the riskiest {tenth.share:.0%} ({tenth.n_contacted:,} customers) would have reached "
+        f"{tenth.leavers_reached:,} who then left, {tenth.leavers_share:.0%} of all leavers, and bothered "
+        f"{tenth.loyal_bothered:,} who stayed anyway."
     )
-    words = (said, curve.meaning) if curve.meaning else (said,)
+    unknown = (
+        "No costs are set ([churn.costs] in holdfast.toml), so the picture tells the profit in costs of an offer, for "
+        "several answers to what it is worth to reach a leaver."
+    )
+    words = (said, curve.meaning if known else unknown)
     best = {curve.rows.index(curve.best)} if known and curve.best.profit > 0 else set()
     title = "Every cut-off" + ("; the most profitable one is marked" if best else "")
     columns = (*columns, "of all leavers", *(("profit",) if known else ()))
@@ -174,6 +180,7 @@ def _slices(report: ChurnReport, pictures: Mapping[str, bytes]) -> Section:
             f"{row.mean_probability:.1%}",
             f"{row.base_rate:.1%}",
             _with_interval(row.auc, row.auc_interval),
+            f"{row.auc_expected:.3f}",
             f"{row.ece:.3f}",
             row.warning or "none",
         )
@@ -186,7 +193,7 @@ def _slices(report: ChurnReport, pictures: Mapping[str, bytes]) -> Section:
         if n
         else f"None of {len(rows)} kinds of customers is much worse off than all."
     )
-    columns = ("customers", "how many", "said to leave", "left", "AUC", "calibration error", "warning")
+    columns = ("customers", "n", "said to leave", "left", "AUC", "AUC expected", "calibration error", "warning")
     return Section(
         "For whom is it better or worse?",
         (words,),
@@ -213,23 +220,32 @@ def _change(report: ChurnReport, pictures: Mapping[str, bytes]) -> Section:
     )
     columns = ("figure", "expected", "95% range", "came out", "in the range")
     marked = frozenset(place for place, f in enumerate(report.estimate.figures) if not f.held)
-    moved = [drift for drift in report.drift if drift.level != "steady"]
     promise = (
         "Before anybody knows who left, calibrated probabilities tell by themselves how good they should be. Here is "
         f"what they promised at the cut-off, and what came. {report.estimate.sentence}"
     )
+    tables = [Table("Quality as estimated without labels, and as it came out", columns, rows, marked)]
     words = [promise]
     if report.drift:
-        words.append(
-            f"{len(moved)} of {len(report.drift)} inputs had moved since training"
-            + (f", most of all {', '.join(drift.name for drift in moved[:5])}." if moved else ".")
+        moved = [drift for drift in report.drift if drift.level != "steady"]
+        words.append(f"{len(moved)} of {len(report.drift)} inputs had moved since training.")
+        tables.extend([_moved(moved)] if moved else [])
+    return Section("Is the world still the one it learnt?", tuple(words), tuple(tables), _shown(pictures, "drift.png"))
+
+
+def _moved(moved: Sequence[Drift]) -> Table:
+    meanings = {feature.name: feature.meaning for feature in CHURN_FEATURES}
+    rows = tuple(
+        (
+            meanings.get(drift.name, drift.name),
+            f"{drift.psi:.2f}",
+            drift.level,
+            f"{drift.missing_before:.0%}",
+            f"{drift.missing_now:.0%}",
         )
-    return Section(
-        "Is the world still the one it learnt?",
-        tuple(words),
-        (Table("Quality as estimated without labels, and as it came out", columns, rows, marked),),
-        _shown(pictures, "drift.png"),
+        for drift in moved
     )
+    return Table("Inputs that moved", ("input", "stability index", "in a word", "missing then", "missing now"), rows)
 
 
 def _made_of(trained: ChurnTraining, facts: Mapping[str, str]) -> Section:

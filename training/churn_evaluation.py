@@ -25,6 +25,7 @@ from training.churn_report import ChurnReport
 from training.churn_settings import ChurnSettings
 from training.cutoffs import TimeSplit, observed_span, split_in_time
 from training.drift import InputReference, bin_inputs
+from training.screening import Findings, screen
 from training.training_set import TrainingSet, build_training_set, label_cutoff
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "fit_as_of",
     "judge_churn",
     "judge_fitted",
+    "label_fitting",
     "label_test",
     "train_churn",
 ]
@@ -46,6 +48,7 @@ class ChurnTraining:
     """A model to release, its bands, and the report on it (or, if `refit`, on its judged predecessor).
 
     reference: what the inputs of the released model's training rows looked like, to measure drift from.
+    findings: what was found in these rows before fitting.
     """
 
     model: ChurnModel
@@ -56,6 +59,12 @@ class ChurnTraining:
     n_training_rows: int
     n_calibration_rows: int
     reference: InputReference
+    findings: Findings
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What was found in the data, and the verdicts on the model, in words."""
+        return (*self.findings.sentences, *self.report.sentences)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +77,7 @@ class Fitted:
     n_training_rows: int
     n_calibration_rows: int
     reference: InputReference
+    findings: Findings
 
 
 def train_churn(
@@ -104,6 +114,7 @@ def train_churn(
         n_training_rows=fitted.n_training_rows,
         n_calibration_rows=fitted.n_calibration_rows,
         reference=fitted.reference,
+        findings=fitted.findings,
     )
 
 
@@ -114,6 +125,28 @@ def fit_as_of(
 
     Raises:
         NotEnoughDataError: a slice has too few rows or outcomes.
+    """
+    training_set, calibration_set = label_fitting(view, feature_set, split, settings, end_us)
+    screened = screen(training_set, settings, feature_set)
+    model = fit_churn(screened.rows, calibration_set, settings)
+    return Fitted(
+        model=model,
+        bands=choose_bands(model.probabilities(calibration_set.values)),
+        baselines=fit_baselines(screened.rows, calibration_set),
+        n_training_rows=training_set.n_rows,
+        n_calibration_rows=calibration_set.n_rows,
+        reference=_reference(training_set, model),
+        findings=screened.findings,
+    )
+
+
+def label_fitting(
+    view: CustomerView, feature_set: FeatureSet, split: TimeSplit, settings: ChurnSettings, end_us: int
+) -> tuple[TrainingSet, TrainingSet]:
+    """The rows to fit and those to calibrate on, labelled by what was recorded before the split's test cut-off.
+
+    Raises:
+        NotEnoughDataError: a cut-off has nobody eligible or no whole label window.
     """
     training_set = build_training_set(
         view, feature_set, split.train, settings, observed_until_us=end_us, known_us=split.test
@@ -126,15 +159,7 @@ def fit_as_of(
         rng = np.random.default_rng([settings.seed, 1])
         training_set, held_out = training_set.split_customers(settings.calibration_share, rng)
         calibration_set = held_out.take(held_out.as_of_us == split.calibration)
-    model = fit_churn(training_set, calibration_set, settings)
-    return Fitted(
-        model=model,
-        bands=choose_bands(model.probabilities(calibration_set.values)),
-        baselines=fit_baselines(training_set, calibration_set),
-        n_training_rows=training_set.n_rows,
-        n_calibration_rows=calibration_set.n_rows,
-        reference=_reference(training_set, model),
-    )
+    return training_set, calibration_set
 
 
 def judge_fitted(

@@ -28,7 +28,9 @@ def record_churn(
     run.metrics(report.metrics())
     for name, figures in report.baseline_metrics().items():
         run.metrics(figures, f"baseline.{name}.")
-    run.tags({"slice": report.slice_name, "mlflow.note.content": "\n\n".join(report.sentences)})
+    run.tags(
+        trained.findings.tags() | {"slice": report.slice_name, "mlflow.note.content": "\n\n".join(trained.sentences)}
+    )
     pictures = churn_pngs(report) | {"contacts.png": contacts_png(report)}
     if backtest is not None:
         record_backtest(run, backtest)

@@ -129,13 +129,14 @@ def train_churn_job(
         progress("computing features at several cut-offs, fitting and judging the churn model")
         trained = train_churn(data.view, CHURN_FEATURES, settings.churn, observed_until_us=data.end_us)
         progress("recording the run")
+        tags |= trained.findings.tags()
         digest = record_churn(run, trained, tags | {"question": settings.churn.problem.sentence()})
     progress("registering the challenger")
     report = trained.report
     learnt_until = format_instant(_learnt_until(trained.split, settings))
     tags |= {"test_as_of": format_instant(report.as_of_us), "learnt_until": learnt_until}
     version = Registry(tracking).register(CHURN, run.run_id, digest, tags)
-    return Trained(version, run.run_id, report.metrics(), report.baseline_metrics(), report.sentences, report)
+    return Trained(version, run.run_id, report.metrics(), report.baseline_metrics(), trained.sentences, report)
 
 
 def train_recommender_job(
@@ -244,12 +245,7 @@ def backtest_churn_job(workspace: Workspace, settings: Settings, *, progress: Pr
 
 def question_tags(problem: ChurnProblem) -> dict[str, str]:
     """What a run and a version of the churn model say of the question they answer."""
-    barred = problem.barred(CHURN_FEATURES)
-    return {
-        "problem": problem.name,
-        "question": problem.to_json(),
-        "features_barred": ", ".join(barred) if barred else "none",
-    }
+    return {"problem": problem.name, "question": problem.to_json()}
 
 
 def _tags(data: LogData, code_version: str) -> dict[str, str]:

@@ -58,6 +58,8 @@ def test_the_churn_job_records_a_run_and_registers_a_loadable_challenger(
     assert data.tags["problem"] == version.tags["problem"] == "silence"
     assert ChurnProblem.from_json(version.tags["question"]) == quick_settings.churn.problem
     assert version.tags["features_barred"] == "none"
+    assert version.tags["leakage_alarm"] == data.tags["leakage_alarm"] == "none"
+    assert version.tags["gate"] in trained.sentences
     assert data.params["churn.trees.max_rounds"] == "60"
     assert int(data.params["data.n_events"]) == EventLog.open(shop.event_log).n_events
     assert data.metrics["auc"] == pytest.approx(trained.metrics["auc"])
