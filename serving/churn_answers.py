@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,17 +10,20 @@ import numpy as np
 import numpy.typing as npt
 
 from features.churn_features import CHURN_FEATURES
-from features.compute import FeatureTable, compute
+from features.compute import FeatureTable
 from features.customer_view import CustomerView
 from features.instants import format_instant, parse_instant
-from features.tracks import NEVER_US
 from serving.assignment import Arm
 from serving.decisions import Decision
+from serving.forecast_answers import forecast_fields, segment_fields
+from serving.history_features import Known, known_at
 from serving.problems import Problem
 from serving.reasons import reasons
 from serving.release import Release
 from serving.runtime import Runtime
 from serving.scoring import ChurnScores, score_churn
+from serving.segments import Language
+from serving.trends import TREND_DAYS, TREND_US, from_book, recomputed
 
 __all__ = ["ChurnRequest", "Gathered", "answer_many", "answer_one", "gather", "model_of"]
 
@@ -30,12 +33,16 @@ FINGERPRINT = CHURN_FEATURES.fingerprint()
 
 @dataclass(frozen=True)
 class ChurnRequest:
-    """What is wanted: a past instant (or None for now), stored or fresh features, and what to explain."""
+    """What is wanted: a past instant (or None for now), stored or fresh features, and what to tell beside the score."""
 
     as_of: str | None = None
     stored: bool = False
     reasons: bool = True
     actions: bool = True
+    forecast: bool = True
+    trend: bool = True
+    segment: bool = True
+    language: Language = "en"
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,52 +119,22 @@ def answer_one(runtime: Runtime, gathered: Gathered) -> tuple[dict[str, Any], Re
 
 def answer_many(runtime: Runtime, gathered: Gathered) -> list[dict[str, Any] | Problem]:
     """An answer or a problem for each customer, in the order asked."""
-    values, events = _features(gathered)
+    known = known_at(gathered.views, gathered.as_of_us)
+    values = gathered.rows if gathered.request.stored else {key: one.values for key, one in known.items()}
     answers: list[dict[str, Any] | Problem] = [
         Problem(404, "nothing is known of this customer at that instant", code="unknown_customer")
     ] * len(gathered.asked)
     for release in {id(one.release): one.release for one in gathered.asked}.values():
         asked = [one for one in gathered.asked if one.release is release and one.customer_key in values]
         if asked:
-            table = FeatureTable(
-                np.array([one.customer_key for one in asked], object),
-                gathered.as_of_us,
-                NAMES,
-                np.stack([values[one.customer_key] for one in asked]),
-                FINGERPRINT,
-            )
-            for one, answer in zip(asked, _answers(runtime, gathered, asked, table, events), strict=True):
+            table = _table([one.customer_key for one in asked], values, gathered.as_of_us)
+            for one, answer in zip(asked, _answers(runtime, gathered, asked, table, known), strict=True):
                 answers[one.index] = answer
     return answers
 
 
-def _features(gathered: Gathered) -> tuple[dict[str, npt.NDArray[np.float64]], dict[str, tuple[int, int]]]:
-    """Values by customer, and (events before as_of, instant of the last); a customer without any is left out."""
-    if gathered.request.stored:
-        return gathered.rows, {}
-    if not gathered.views:
-        return {}, {}
-    view = gathered.views[0] if len(gathered.views) == 1 else CustomerView.union(gathered.views)
-    table = compute(view, CHURN_FEATURES, gathered.as_of_us)
-    counts, last_us = _known_events(view, gathered.as_of_us)
-    values, events = {}, {}
-    for row, key in enumerate(view.customer_keys.tolist()):
-        if counts[row]:
-            values[key] = table.values[row]
-            events[key] = (int(counts[row]), int(last_us[row]))
-    return values, events
-
-
-def _known_events(view: CustomerView, as_of_us: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """int64 (n,) twice: how many events of each customer were known at `as_of`, and when the last one happened."""
-    n, end = view.n_customers, len(view)
-    rows = np.repeat(np.arange(view.offsets.size - 1) % n, np.diff(view.offsets))[:end]
-    known = (view.occurred_us[:end] < as_of_us) & (view.recorded_us[:end] < as_of_us)
-    rows, occurred_us = rows[known], view.occurred_us[:end][known]
-    order = np.lexsort((occurred_us, rows))
-    last_us = np.full(n, NEVER_US, np.int64)
-    last_us[rows[order]] = occurred_us[order]  # the last one written to a place stays
-    return np.bincount(rows, minlength=n), last_us
+def _table(keys: Sequence[str], values: Mapping[str, npt.NDArray[np.float64]], as_of_us: int) -> FeatureTable:
+    return FeatureTable(np.array(keys, object), as_of_us, NAMES, np.stack([values[key] for key in keys]), FINGERPRINT)
 
 
 def _answers(
@@ -165,11 +142,12 @@ def _answers(
     gathered: Gathered,
     asked: Sequence[_Asked],
     table: FeatureTable,
-    events: dict[str, tuple[int, int]],
+    known: Mapping[str, Known],
 ) -> list[dict[str, Any]]:
     """The fields of each answer; all of one release."""
     release, request = asked[0].release, gathered.request
-    scores = score_churn(release.churn, release.bands, table)
+    scores = score_churn(release.churn, release.bands, table, forecast=request.forecast)
+    beside = _beside(runtime, gathered, release, table, scores)
     explained = _explanations(release, request, scores, table.values, runtime.settings.reasons_count)
     missing = np.count_nonzero(np.isnan(table.values), axis=1) / len(NAMES)
     as_of = format_instant(gathered.now_us if request.stored else gathered.as_of_us)
@@ -178,9 +156,12 @@ def _answers(
     for row, one in enumerate(asked):
         score = scores.one(row)
         quality: dict[str, Any] = {"missing_share": round(float(missing[row]), 4)}
-        if one.customer_key in events:
-            n_events, last_us = events[one.customer_key]
-            quality |= {"events_count": n_events, "last_event_at": format_instant(last_us)}
+        if one.customer_key in known:
+            history = known[one.customer_key]
+            quality |= {
+                "events_count": history.events_count,
+                "last_event_at": format_instant(history.last_event_us),
+            }
         answers.append(
             {
                 "customer_id": one.customer_id,
@@ -190,6 +171,7 @@ def _answers(
                 "percentile": score.percentile,
                 "band": score.band,
                 "band_cutoffs": release.bands.cutoffs(),
+                **beside[row],
                 **explained[row],
                 "model": model_of(release, "churn"),
                 "as_of": as_of,
@@ -201,6 +183,47 @@ def _answers(
             }
         )
     return answers
+
+
+def _beside(
+    runtime: Runtime, gathered: Gathered, release: Release, table: FeatureTable, scores: ChurnScores
+) -> list[dict[str, Any]]:
+    """Forecast, trend and segments of each row, as far as they were asked for."""
+    request = gathered.request
+    fields: list[dict[str, Any]] = [{} for _ in range(len(scores))]
+    if scores.forecast is not None:
+        currency = runtime.histories.currency
+        for row, told in enumerate(fields):
+            told.update(forecast_fields(release.churn, scores.forecast, row, table.as_of_us, currency))
+    if request.trend:
+        for told, moved in zip(fields, _trends(runtime, gathered, release, table, scores), strict=True):
+            told.update(moved)
+    if request.segment:
+        for told, segments in zip(fields, segment_fields(release.segments, table, request.language), strict=True):
+            told.update(segments)
+    return fields
+
+
+def _trends(
+    runtime: Runtime, gathered: Gathered, release: Release, table: FeatureTable, scores: ChurnScores
+) -> list[dict[str, Any]]:
+    """`trend` and `population_percentile`: from the books of scores, else from the history as it was a week before."""
+    then_us = table.as_of_us - TREND_US
+    earlier = runtime.books.near(then_us, release.name)
+    population = runtime.books.near(table.as_of_us, release.name, within_days=TREND_DAYS)
+    probabilities, keys = scores.churn_probability.tolist(), table.customer_keys.tolist()
+    trends = [from_book(earlier, key, p) for key, p in zip(keys, probabilities, strict=True)]
+    lacking = {key: row for row, key in enumerate(keys) if trends[row]["basis"] is None}
+    history = {key: one.values for key, one in known_at(gathered.views, then_us).items()} if lacking else {}
+    found = [key for key in lacking if key in history]
+    if found:
+        before = score_churn(release.churn, release.bands, _table(found, history, then_us), forecast=False)
+        for key, probability in zip(found, before.churn_probability.tolist(), strict=True):
+            trends[lacking[key]] = recomputed(probabilities[lacking[key]], probability, then_us)
+    return [
+        {"population_percentile": None if population is None else population.percentile(p), "trend": trend}
+        for p, trend in zip(probabilities, trends, strict=True)
+    ]
 
 
 def _explanations(

@@ -25,7 +25,6 @@ __all__ = ["ScoreBooks"]
 
 log = logging.getLogger("holdfast.scores")
 
-_TOLERANCE_US = DAY_US
 _TREND_COLUMNS = ("customer_key", "churn_probability")
 _BOOKS_KEPT = 2
 _CHANGES_KEPT = 4
@@ -61,15 +60,16 @@ class ScoreBooks:
         self.newest = newest
         self._earlier = self._loaded(self._nearest(now_us - TREND_US), self._earlier, _TREND_COLUMNS)
 
-    def near(self, as_of_us: int, release: str) -> Book | None:
-        """The book in memory by this release that is nearest to an instant, at most a day away; None without any.
+    def near(self, as_of_us: int, release: str, *, within_days: int = 1) -> Book | None:
+        """The book in memory by this release that is nearest to an instant, so many days away at most; None without.
 
         Another release scores otherwise, so that a difference to its book would not be the customer's.
         """
+        within_us = within_days * DAY_US
         fitting = [
             book
             for book in (self.newest, self._earlier)
-            if book is not None and book.name.release == release and _away(book.name, as_of_us) <= _TOLERANCE_US
+            if book is not None and book.name.release == release and _away(book.name, as_of_us) <= within_us
         ]
         return min(fitting, key=lambda book: _away(book.name, as_of_us), default=None)
 
@@ -110,7 +110,7 @@ class ScoreBooks:
             return _kept(self._changes, (before, after), found, _CHANGES_KEPT)
 
     def _nearest(self, as_of_us: int) -> BookName | None:
-        near = [name for name in self.names if _away(name, as_of_us) <= _TOLERANCE_US]
+        near = [name for name in self.names if _away(name, as_of_us) <= DAY_US]
         return min(near, key=lambda name: (_away(name, as_of_us), -name.seq), default=None)
 
     def _loaded(self, name: BookName | None, now: Book | None, columns: tuple[str, ...] | None) -> Book | None:

@@ -41,14 +41,21 @@ class TinyShop:
     workspace: Workspace
     pseudonyms: Pseudonyms
 
-    def release(self, name: str, *, base: float = 0.0, segments: Segmentation | None = None) -> str:
-        """Write a release; `base` moves every log-odds, so two releases answer differently."""
+    def release(
+        self,
+        name: str,
+        *,
+        base: float = 0.0,
+        segments: Segmentation | None = None,
+        churn: ChurnModel | None = None,
+    ) -> str:
+        """Write a release; `base` moves every log-odds, so two releases answer differently; `churn` in its stead."""
         write_release(
             self.workspace.releases,
             name=name,
             created_at_us=NOW_US,
             feature_set=CHURN_FEATURES,
-            churn=churn_model(base),
+            churn=churn or churn_model(base),
             recommender=recommender(),
             policy=Policy(),
             bands=Bands(0.3, 0.6),

@@ -64,7 +64,8 @@ Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH)]
 Instant = Annotated[str, Field(max_length=40, json_schema_extra={"format": "date-time"}), AfterValidator(_instant)]
 Word = Annotated[str, Field(min_length=1, max_length=64)]
 Whole = Annotated[int, Field(ge=0, le=_INT64)]
-Include = Literal["reasons", "actions"]
+Include = Literal["reasons", "actions", "forecast", "trend", "segment"]
+EVERYTHING: list[Include] = ["reasons", "actions", "forecast", "trend", "segment"]
 Stage = Literal["no_order", "new", "growing", "active", "slipping", "at_risk", "lost", "won_back"]
 Cursor = Annotated[str, Field(min_length=1, max_length=MAX_CURSOR_LENGTH)]
 
@@ -78,7 +79,7 @@ class ChurnQuery(_Body):
 
     as_of: Instant | None = None
     freshness: Literal["fresh", "stored"] = "fresh"
-    include: list[Include] = Field(default=["reasons", "actions"], max_length=2)
+    include: list[Include] = Field(default=EVERYTHING, max_length=len(EVERYTHING))
 
     @model_validator(mode="after")
     def _one_moment(self) -> ChurnQuery:
@@ -91,7 +92,7 @@ class ScoreBatchBody(ChurnQuery):
     """Many customers at once; by default without reasons."""
 
     customer_ids: list[Id] = Field(min_length=1, max_length=MAX_BATCH)
-    include: list[Include] = Field(default=[], max_length=2)
+    include: list[Include] = Field(default=[], max_length=len(EVERYTHING))
 
 
 NOT_BUILT = ("context", "filter", "boost", "diversity", "include")

@@ -54,6 +54,9 @@ def _wanted(query: ChurnQuery) -> ChurnRequest:
         stored=query.freshness == "stored",
         reasons="reasons" in query.include,
         actions="actions" in query.include,
+        forecast="forecast" in query.include,
+        trend="trend" in query.include,
+        segment="segment" in query.include,
     )
 
 

@@ -19,6 +19,9 @@ __all__ = [
     "WORK_LIST",
 ]
 
+_LOSS = {"amount_minor": 18250, "currency": "GBP"}
+_SEGMENT = {"key": "s2", "name": "frequent small baskets"}
+_STAGE = {"key": "slipping", "name": "slipping"}
 _MODEL = {"name": "churn", "version": "7", "release": "r-5f0c2a9d11be"}
 
 CHURN: dict[str, Any] = {
@@ -29,6 +32,23 @@ CHURN: dict[str, Any] = {
     "percentile": 90.6,
     "band": "high",
     "band_cutoffs": {"medium": 0.41, "high": 0.68},
+    "horizons": [
+        {"horizon_days": 30, "churn_probability": 0.8911},
+        {"horizon_days": 60, "churn_probability": 0.8027},
+        {"horizon_days": 90, "churn_probability": 0.7312},
+    ],
+    "next_purchase": {"p10": None, "p50": None, "p90": None, "reason": "less_likely_than_not"},
+    "predicted_value": {
+        "days_90": {"p10": 0, "p50": 0, "p90": 11200},
+        "days_365": {"p10": 0, "p50": 4100, "p90": 38400},
+        "currency": "GBP",
+    },
+    "expected_loss": _LOSS,
+    "population_percentile": 93.1,
+    "trend": {"delta_7d": 0.118, "basis": "book", "since": "2026-02-22T00:00:00Z"},
+    "segment": _SEGMENT,
+    "lifecycle_stage": _STAGE,
+    "rfm": {"recency": 2, "frequency": 4, "money": 4, "name": "at risk"},
     "reasons": [
         {
             "code": "overdue",
@@ -61,11 +81,15 @@ PROBLEM: dict[str, Any] = {
     "request_id": "0f9d1c4e",
 }
 
+_BESIDE = {"horizons", "next_purchase", "predicted_value", "expected_loss", "population_percentile", "trend",
+           "segment", "lifecycle_stage", "rfm", "reasons", "recommended_actions"}  # fmt: skip
+"""What `include` chooses; a batch leaves it out by default."""
+
 BATCH: dict[str, Any] = {
     "scored": 1,
     "failed": 1,
     "results": [
-        {"index": 0, "churn": {name: CHURN[name] for name in CHURN if name not in ("reasons", "recommended_actions")}},
+        {"index": 0, "churn": {name: CHURN[name] for name in CHURN if name not in _BESIDE}},
         {
             "index": 1,
             "problem": {
@@ -78,8 +102,6 @@ BATCH: dict[str, Any] = {
         },
     ],
 }
-
-_LOSS = {"amount_minor": 18250, "currency": "GBP"}
 
 WORK_LIST: dict[str, Any] = {
     "as_of": "2026-03-01T00:00:00Z",
@@ -97,8 +119,8 @@ WORK_LIST: dict[str, Any] = {
             "expected_loss": _LOSS,
             "next_purchase": {"p50": "2026-04-22"},
             "trend": {"delta_7d": 0.118, "basis": "book", "since": "2026-02-22T00:00:00Z"},
-            "segment": {"key": "s2", "name": "Frequent small baskets"},
-            "lifecycle_stage": {"key": "slipping", "name": "Slipping"},
+            "segment": _SEGMENT,
+            "lifecycle_stage": _STAGE,
             "reason_codes": ["overdue", "late_delivery"],
         }
     ],

@@ -51,7 +51,7 @@ class Call:
 _CHURN_QUERY = (
     ("as_of", "an ISO-8601 instant with an offset: the score as it would have been then"),
     ("freshness", "fresh (default) or stored: features of the newest snapshot"),
-    ("include", "comma-separated out of reasons, actions; both by default, empty for neither"),
+    ("include", "comma-separated out of reasons, actions, forecast, trend, segment; all by default, empty for none"),
 )
 _WORK_LIST_QUERY = (
     ("band", "comma-separated out of low, medium, high; all of them by default"),
@@ -189,7 +189,12 @@ def _schemas() -> dict[str, Any]:
 
 
 def schema_of(example: Any) -> dict[str, Any]:
-    """A schema that an example fits: names and types; answers may grow, so other members are allowed."""
+    """A schema that an example fits: names and types; answers may grow, so other members are allowed.
+
+    A null may be anything.
+    """
+    if example is None:
+        return {}
     if isinstance(example, dict):
         return {"type": "object", "properties": {name: schema_of(value) for name, value in example.items()}}
     if isinstance(example, list):

@@ -57,11 +57,6 @@ def test_a_fresh_score_is_the_model_on_the_features_of_now(running: Running) -> 
     assert body["holdout"] is False
 
 
-def test_the_fields_of_later_issues_are_absent(running: Running) -> None:
-    body = running.call("GET", "/v1/customers/c1/churn").json()
-    assert not {"trend", "expected_loss", "next_purchase", "predicted_value"} & set(body)
-
-
 def test_the_event_accepted_a_moment_ago_is_in_the_next_score(running: Running) -> None:
     async def talk(client: httpx.AsyncClient) -> tuple[float, float, Any]:
         before = (await client.get("/v1/customers/c39/churn")).json()
@@ -113,12 +108,15 @@ def test_without_a_snapshot_stored_features_are_a_404_that_says_so(running: Runn
 
 def test_include_chooses_what_is_explained(running: Running) -> None:
     async def talk(client: httpx.AsyncClient) -> list[set[str]]:
-        paths = ("?include=", "?include=actions", "?include=reasons,actions")
-        return [set((await client.get(f"/v1/customers/c39/churn{path}")).json()) for path in paths]
+        chosen = ("", "actions", "reasons,actions", "forecast", "trend", "segment")
+        return [set((await client.get(f"/v1/customers/c39/churn?include={one}")).json()) for one in chosen]
 
-    plain, actions, both = running.run(talk)
+    plain, actions, both, forecast, trend, segment = running.run(talk)
     assert both - plain == {"reasons", "recommended_actions"}
     assert actions - plain == {"recommended_actions"}
+    assert forecast - plain == {"horizons", "next_purchase", "predicted_value", "expected_loss"}
+    assert trend - plain == {"trend", "population_percentile"}
+    assert segment - plain == {"segment", "lifecycle_stage", "rfm"}
 
 
 def test_a_batch_gives_a_result_or_a_problem_for_each_row(running: Running) -> None:
