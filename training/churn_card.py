@@ -15,6 +15,7 @@ from training.churn_backtest import ChurnBacktest
 from training.churn_evaluation import ChurnTraining
 from training.churn_metrics import Interval
 from training.churn_report import ChurnReport
+from training.churn_slices import SliceFigures
 from training.drift import Drift
 from training.model_card import ModelCard, Picture, Section, Table
 from training.plotting import shown_model
@@ -173,9 +174,25 @@ def _ranking(report: ChurnReport, pictures: Mapping[str, bytes]) -> Section:
 
 
 def _slices(report: ChurnReport, pictures: Mapping[str, bytes]) -> Section:
+    dimensions = dict.fromkeys(row.dimension for row in report.slices)
+    n = sum(bool(row.warning) for row in report.slices)
+    found = (
+        f"{n} of {len(report.slices)} kinds of customers are marked: the model is much worse for them than for all."
+        if n
+        else f"None of {len(report.slices)} kinds of customers is much worse off than all."
+    )
+    return Section(
+        "For whom is it better or worse?",
+        (found, _words()["slices"]),
+        tuple(_slice_table(name, [row for row in report.slices if row.dimension == name]) for name in dimensions),
+        _shown(pictures, "slices.png"),
+    )
+
+
+def _slice_table(dimension: str, slices: Sequence[SliceFigures]) -> Table:
     rows = tuple(
         (
-            f"{row.dimension}: {row.group}",
+            row.group,
             f"{row.n:,}",
             f"{row.mean_probability:.1%}",
             f"{row.base_rate:.1%}",
@@ -184,22 +201,11 @@ def _slices(report: ChurnReport, pictures: Mapping[str, bytes]) -> Section:
             f"{row.ece:.3f}",
             row.warning or "none",
         )
-        for row in report.slices
-    )
-    marked = frozenset(place for place, row in enumerate(report.slices) if row.warning)
-    n = len(marked)
-    words = (
-        f"{n} of {len(rows)} kinds of customers are marked: the model is much worse for them than for all."
-        if n
-        else f"None of {len(rows)} kinds of customers is much worse off than all."
+        for row in slices
     )
     columns = ("customers", "n", "said to leave", "left", "AUC", "AUC expected", "calibration error", "warning")
-    return Section(
-        "For whom is it better or worse?",
-        (words,),
-        (Table("Kinds of customers", columns, rows, marked),),
-        _shown(pictures, "slices.png"),
-    )
+    marked = frozenset(place for place, row in enumerate(slices) if row.warning)
+    return Table(f"By {dimension}", columns, rows, marked)
 
 
 def _reasons(report: ChurnReport, pictures: Mapping[str, bytes]) -> Section:

@@ -118,14 +118,10 @@ def _figures(dimension: str, group: str, labels: Labels, said: Array, everybody:
     promised = _promised(said)
     warnings = []
     if interval.high < everybody - MUCH_LOWER_AUC:
-        why = (
-            f"its own probabilities promise {promised:.3f}, so the model fails here"
-            if interval.high < promised
-            else f"as its own probabilities expect ({promised:.3f}): these customers are much alike"
-        )
-        warnings.append(f"ranks much worse here: AUC {area:.3f} against {everybody:.3f} for all, {why}")
+        why = "the model fails here" if interval.high < promised else "as expected: these customers are much alike"
+        warnings.append(f"ranks much worse, AUC {area:.3f} against {everybody:.3f} for all; {why}")
     if abs(off) > max(MUCH_OFF, chance):
-        warnings.append(f"says {abs(off):.1%} too {'much' if off > 0 else 'little'} here")
+        warnings.append(f"says {abs(off):.1%} too {'much' if off > 0 else 'little'}")
     return SliceFigures(
         dimension=dimension,
         group=group,
