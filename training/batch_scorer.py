@@ -74,6 +74,11 @@ class BatchScorer:
             least = self.options.reasons_for.least_margin(margins, np.concatenate([asked for _, asked in first]))
         yield from self._each(lambda chunk: self._chunk(chunk, margins, least))
 
+    def probabilities(self) -> npt.NDArray[np.float64]:
+        """The churn probabilities alone, float64 (n,), in the order of the source."""
+        margins = np.concatenate([found for found, _ in self._each(self._margins)])
+        return self.release.churn.calibrated(margins, self.source.as_of_us)
+
     def _each(self, work: Callable[[FeatureChunk], Made]) -> Iterator[Made]:
         return _in_order(work, self.source.chunks(self.options.chunk), self.options.threads)
 

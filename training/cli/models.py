@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from training.cli import feature_commands, scoring
+from training.cli import feature_commands, scoring, warning_commands
 from training.cli.context import CliContext
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ _Version = Annotated[str, typer.Argument(help="A version number, challenger or c
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands of this module, of `feature_commands` and of `scoring`."""
+    """Add the commands of this module, of `feature_commands`, `scoring` and `warning_commands`."""
     app.add_typer(train_app, name="train")
     app.command("backtest")(backtest_command)
     app.command("compare")(compare_command)
@@ -60,6 +60,7 @@ def register(app: typer.Typer) -> None:
     app.command("release")(release_command)
     feature_commands.register(app)
     scoring.register(app)
+    warning_commands.register(app)
 
 
 @contextmanager
