@@ -12,7 +12,7 @@ import numpy.typing as npt
 from features.churn_features import CHURN_FEATURES
 from features.compute import FeatureTable
 from features.customer_view import CustomerView
-from features.instants import format_instant, parse_instant
+from features.instants import MINUTE_US, format_instant, parse_instant
 from serving.assignment import Arm
 from serving.decisions import Decision
 from serving.forecast_answers import forecast_fields, segment_fields
@@ -28,6 +28,7 @@ from serving.trends import TREND_DAYS, TREND_US, from_book, recomputed
 __all__ = ["ChurnRequest", "Gathered", "answer_many", "answer_one", "gather", "model_of"]
 
 NAMES = CHURN_FEATURES.names
+_CLOCK_SKEW_US = 5 * MINUTE_US  # a snapshot may have been built by a machine whose clock is ahead of ours
 FINGERPRINT = CHURN_FEATURES.fingerprint()
 
 
@@ -86,6 +87,13 @@ def gather(runtime: Runtime, customer_ids: Sequence[str], request: ChurnRequest)
         stored = runtime.snapshots.stored
         if stored is None:
             raise Problem(404, "no features are stored for this feature set; build them first", code="no_snapshot")
+        if stored.as_of_us > now_us + _CLOCK_SKEW_US:
+            raise Problem(
+                404,
+                f"the stored features are of {format_instant(stored.as_of_us)}, which lies in the future; build them "
+                "again as of now, or ask for fresh ones",
+                code="no_snapshot",
+            )
         found = {key: row for key in keys if (row := stored.row(key)) is not None}
         return Gathered(request, now_us, stored.as_of_us, tuple(asked), (), found)
     runtime.histories.catch_up()

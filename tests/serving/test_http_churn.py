@@ -106,6 +106,17 @@ def test_without_a_snapshot_stored_features_are_a_404_that_says_so(running: Runn
     assert (answer.status_code, answer.json()["code"]) == (404, "no_snapshot")
 
 
+def test_a_snapshot_of_the_future_is_not_answered_from(running: Running) -> None:
+    folder = running.shop.workspace.snapshots
+    folder.mkdir()
+    table = compute(sealed_view(running), CHURN_FEATURES, NOW_US + DAY_US)
+    pq.write_table(table.to_arrow(), folder / "tomorrow.parquet")
+    answer = running.call("GET", "/v1/customers/c39/churn?freshness=stored")
+    assert (answer.status_code, answer.json()["code"]) == (404, "no_snapshot")
+    assert f"{format_instant(NOW_US + DAY_US)}, which lies in the future" in answer.json()["detail"]
+    assert running.call("GET", "/v1/customers/c39/churn").status_code == 200
+
+
 def test_include_chooses_what_is_explained(running: Running) -> None:
     async def talk(client: httpx.AsyncClient) -> list[set[str]]:
         chosen = ("", "actions", "reasons,actions", "forecast", "trend", "segment")

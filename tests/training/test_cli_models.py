@@ -7,7 +7,7 @@ from typer.testing import CliRunner, Result
 
 from features.catalogue import catalogue_markdown
 from features.churn_features import CHURN_FEATURES
-from features.errors import ArtefactError, ConfigurationError, DataError
+from features.errors import ArtefactError, ConfigurationError, DataError, TimeError
 from features.instants import format_instant
 from features.tables import IDENTITIES, read_table
 from features.workspace import Workspace
@@ -168,6 +168,13 @@ def test_an_unknown_customer_is_refused_without_repeating_the_id(line: CommandLi
 def test_a_naive_instant_is_refused(line: CommandLine) -> None:
     with pytest.raises(DataError, match="no offset"):
         line.run("features", "build", "--as-of", "2025-06-01T00:00:00")
+
+
+@pytest.mark.parametrize("command", [("features", "build"), ("features", "show", "C1"), ("score", "scores.csv")])
+def test_an_instant_in_the_future_is_refused(line: CommandLine, command: tuple[str, ...]) -> None:
+    with pytest.raises(TimeError, match=r"--as-of 2999-01-01T00:00:00Z lies in the future"):
+        line.run(*command, "--as-of", "2999-01-01T00:00:00Z")
+    assert not line.context.workspace.snapshots.exists()
 
 
 def test_the_feature_catalogue_in_docs_is_current(line: CommandLine, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from training.cli.context import CliContext
+from training.cli.context import CliContext, past_instant
 
 __all__ = ["register"]
 
@@ -35,7 +35,6 @@ def build(context: typer.Context, as_of: _AsOf = None) -> None:
 
     Example: `holdfast features build --as-of 2025-10-01T00:00:00Z`
     """
-    from features.instants import parse_instant
     from training.feature_jobs import build_features
 
     session: CliContext = context.obj
@@ -43,7 +42,7 @@ def build(context: typer.Context, as_of: _AsOf = None) -> None:
         built = build_features(
             session.workspace,
             session.settings().churn,
-            as_of_us=parse_instant(as_of) if as_of else None,
+            as_of_us=past_instant(as_of),
             progress=lambda stage: status.update(f"{stage} ..."),
         )
     if session.json:
@@ -62,13 +61,10 @@ def show(
 
     Example: `holdfast features show C0000042`
     """
-    from features.instants import parse_instant
     from training.feature_jobs import customer_features
 
     session: CliContext = context.obj
-    instant, values = customer_features(
-        session.workspace, customer_id, as_of_us=parse_instant(as_of) if as_of else None
-    )
+    instant, values = customer_features(session.workspace, customer_id, as_of_us=past_instant(as_of))
     if session.json:
         shown = {value.name: value.value for value in values}
         typer.echo(json.dumps({"customer_id": customer_id, "as_of": instant, "features": shown}))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from training.cli.context import CliContext
+from training.cli.context import CliContext, past_instant
 
 if TYPE_CHECKING:
     from training.score_sources import SnapshotFeatures
@@ -57,7 +57,6 @@ def score_command(
     Example: `holdfast score --from-snapshot --reasons-for riskiest:0.1 --language zh scores.parquet`
     """
     from features.errors import ConfigurationError
-    from features.instants import parse_instant
     from training.batch_scorer import ScoreOptions, language_of
     from training.batch_scoring import score_job
     from training.reason_choice import reasons_for as chosen_by
@@ -81,7 +80,7 @@ def score_command(
             settings.churn,
             options,
             release_name=release,
-            as_of_us=parse_instant(as_of) if as_of else None,
+            as_of_us=past_instant(as_of),
             source=_snapshot(session) if from_snapshot else None,
             progress=lambda stage: status.update(f"{stage} ..."),
         )
