@@ -76,6 +76,9 @@ def decide_promotion(
 ) -> PromotionDecision:
     """Decide about a version by the settings' rule: against its baselines, and against the champion on the same rows.
 
+    A version that is itself a baseline, for want of data (see `training.data_gate`), need not beat baselines, and
+    never takes the place of a full model.
+
     Raises:
         ConfigurationError: the version is the champion already.
     """
@@ -85,14 +88,21 @@ def decide_promotion(
     recorded = registry.metrics(version)
     champion = registry.find(version.name, CHAMPION)
     name = f"version {version.version}"
+    baselines = {} if _is_baseline(version) else baselines_of(recorded)
     if champion is None:
-        alone = Measured(name, version.tags.get("test_as_of", ""), recorded)
-        return decide(alone, None, baselines_of(recorded), rule)
+        return decide(Measured(name, version.tags.get("test_as_of", ""), recorded), None, baselines, rule)
+    if _is_baseline(version) and not _is_baseline(champion):
+        why = f"{name} is a baseline and the champion a full model: {version.tags.get('gate', 'too few data')}"
+        return PromotionDecision(False, (why,), {})
     try:
         found = compare_versions(workspace, registry, version, champion, settings, progress)
     except ArtefactError as error:
         return PromotionDecision(False, (f"not comparable: {error}",), {})
-    return decide(found.challenger, found.champion, baselines_of(recorded), rule, found.difference)
+    return decide(found.challenger, found.champion, baselines, rule, found.difference)
+
+
+def _is_baseline(version: ModelVersion) -> bool:
+    return version.tags.get("baseline") == "true"
 
 
 def baselines_of(recorded: Mapping[str, float]) -> dict[str, dict[str, float]]:

@@ -1,4 +1,6 @@
 from dataclasses import replace
+from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -9,7 +11,7 @@ from training.churn_settings import TreeSettings
 from training.comparing import compare_versions, decide_promotion
 from training.jobs import train_churn_job, train_recommender_job
 from training.promotion import PromotionDecision
-from training.registry import CHURN, RECOMMENDER, Registry
+from training.registry import CHURN, RECOMMENDER, ModelVersion, Registry
 from training.settings import Settings
 from training.tracking import open_tracking
 
@@ -114,3 +116,37 @@ def test_versions_of_different_models_are_refused(
     other = replace(trained.version, name=CHURN)
     with pytest.raises(ConfigurationError, match="different models"):
         compare_versions(shop, registry, trained.version, other, quick_settings)
+
+
+class Registered:
+    """A registry that knows one champion, and figures under which every version loses to recency."""
+
+    def __init__(self, champion: ModelVersion | None) -> None:
+        self.champion = champion
+
+    def metrics(self, _: ModelVersion) -> dict[str, float]:
+        return {"auc": 0.7, "baseline.recency.auc": 0.7}
+
+    def find(self, _name: str, _which: str) -> ModelVersion | None:
+        return self.champion
+
+
+def version(number: int, **tags: str) -> ModelVersion:
+    return ModelVersion(CHURN, number, "run", Path("model"), "digest", (), {"test_as_of": "2026-01-01", **tags})
+
+
+def decided(workspace: Workspace, challenger: ModelVersion, champion: ModelVersion | None) -> PromotionDecision:
+    return decide_promotion(workspace, cast("Registry", Registered(champion)), challenger, Settings())
+
+
+def test_a_baseline_never_takes_the_place_of_a_full_model(workspace: Workspace) -> None:
+    gate = "312 churners, need 500; extend the history or shorten the horizon."
+    for full in ({}, {"baseline": "false"}):
+        found = decided(workspace, version(2, baseline="true", gate=gate), version(1, **full))
+        assert not found.promote
+        assert found.reasons == (f"version 2 is a baseline and the champion a full model: {gate}",)
+
+
+def test_the_first_baseline_becomes_champion_without_beating_baselines(workspace: Workspace) -> None:
+    assert decided(workspace, version(1, baseline="true"), None).promote
+    assert not decided(workspace, version(1, baseline="false"), None).promote

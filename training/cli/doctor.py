@@ -25,7 +25,7 @@ __all__ = ["Finding", "examine", "register"]
 EXTRAS = {
     "base": ("numpy", "scipy", "pyarrow", "deltalake", "typer", "rich"),
     "serving": ("bentoml", "lightgbm", "orjson", "prometheus_client", "pydantic", "sqlalchemy", "starlette", "uvloop"),
-    "training": ("implicit", "matplotlib", "mlflow", "pandas", "sklearn"),
+    "training": ("implicit", "matplotlib", "mlflow", "optuna", "pandas", "sklearn"),
 }
 
 
