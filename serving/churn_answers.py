@@ -15,14 +15,14 @@ from features.customer_view import CustomerView
 from features.instants import MINUTE_US, format_instant, parse_instant
 from serving.assignment import Arm
 from serving.decisions import Decision
+from serving.explanations import Wanted, explanations
 from serving.forecast_answers import forecast_fields, segment_fields
 from serving.history_features import Known, known_at
+from serving.languages import LANGUAGES, Language
 from serving.problems import Problem
-from serving.reasons import reasons
 from serving.release import Release
 from serving.runtime import Runtime
 from serving.scoring import ChurnScores, score_churn
-from serving.segments import Language
 from serving.trends import TREND_DAYS, TREND_US, from_book, recomputed
 
 __all__ = ["ChurnRequest", "Gathered", "answer_many", "answer_one", "gather", "model_of"]
@@ -43,7 +43,8 @@ class ChurnRequest:
     forecast: bool = True
     trend: bool = True
     segment: bool = True
-    language: Language = "en"
+    what_if: bool = False
+    language: Language = LANGUAGES[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +157,7 @@ def _answers(
     release, request = asked[0].release, gathered.request
     scores = score_churn(release.churn, release.bands, table, forecast=request.forecast)
     beside = _beside(runtime, gathered, release, table, scores)
-    explained = _explanations(release, request, scores, table.values, runtime.settings.reasons_count)
+    explained = explanations(release, _wanted(runtime, request), scores, table.values)
     missing = np.count_nonzero(np.isnan(table.values), axis=1) / len(NAMES)
     as_of = format_instant(gathered.now_us if request.stored else gathered.as_of_us)
     features_as_of = format_instant(gathered.as_of_us)
@@ -234,26 +235,15 @@ def _trends(
     ]
 
 
-def _explanations(
-    release: Release, request: ChurnRequest, scores: ChurnScores, values: npt.NDArray[np.float64], k: int
-) -> list[dict[str, Any]]:
-    """`reasons` and `recommended_actions` of each row, as far as they were asked for."""
-    if not (request.reasons or request.actions):
-        return [{}] * len(values)
-    contributions = release.churn.contributions(values)
-    explained = []
-    for row, band in enumerate(scores.band):
-        found = reasons(release.churn, values[row], contributions[row], k)
-        fields: dict[str, Any] = {}
-        if request.reasons:
-            fields["reasons"] = [
-                {name: value for name, value in vars(reason).items() if name != "feature"} for reason in found
-            ]
-        if request.actions:
-            actions = release.policy.recommended_actions(band, found)
-            fields["recommended_actions"] = [{"action": one.action, "why": one.why} for one in actions]
-        explained.append(fields)
-    return explained
+def _wanted(runtime: Runtime, request: ChurnRequest) -> Wanted:
+    return Wanted(
+        reasons=request.reasons,
+        actions=request.actions,
+        what_if=request.what_if,
+        language=request.language,
+        currency=runtime.histories.currency,
+        reasons_count=runtime.settings.reasons_count,
+    )
 
 
 def _kept(runtime: Runtime, one: _Asked, table: FeatureTable, row: int, probability: float) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 from features.errors import ArtefactError
 from serving import strict_json
 from serving.bands import Band
+from serving.languages import LANGUAGES, Language
+from serving.reason_catalogue import catalogue
 from serving.reasons import Reason, reason_kinds
 
 __all__ = ["Action", "Policy"]
@@ -41,8 +43,13 @@ class Policy:
     otherwise: str | None = None
     actions: Mapping[str, tuple[str, ...]] = field(default_factory=_catalogue_actions)
 
-    def recommended_actions(self, band: Band, reasons: Sequence[Reason]) -> tuple[Action, ...]:
-        """At most `max_actions`, each once: the best action of each reason in turn; none outside `act_in`."""
+    def recommended_actions(
+        self, band: Band, reasons: Sequence[Reason], language: Language = LANGUAGES[0]
+    ) -> tuple[Action, ...]:
+        """At most `max_actions`, each once: the best action of each reason in turn; none outside `act_in`.
+
+        Why is said in the language of the reasons; `language` is for what has no reason.
+        """
         if band not in self.act_in:
             return ()
         chosen: dict[str, str] = {}
@@ -52,7 +59,8 @@ class Policy:
                 if fitting is not None:
                     chosen[fitting] = reason.text
         if not chosen and self.otherwise is not None:
-            chosen[self.otherwise] = f"risk is {band}, and no single cause stands out that the shop controls"
+            said = catalogue().shared["no_reason"][language]
+            chosen[self.otherwise] = said["text"].format(band=said["bands"][band])
         return tuple(Action(action, why) for action, why in list(chosen.items())[: self.max_actions])
 
     def to_manifest(self) -> dict[str, object]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +16,12 @@ from features.compute import FeatureTable
 from features.errors import ArtefactError
 from serving import strict_json
 from serving.behaviour import BEHAVIOUR_FEATURES, Behaviour
+from serving.languages import LANGUAGES, Language
 from serving.lifecycle import LIFECYCLE_FEATURES, STAGES, Lifecycle
 from serving.rfm import RFM_CELLS, RFM_FEATURES, RfmScale
 
 __all__ = ["LANGUAGES", "Language", "SegmentNames", "Segmentation", "Segments", "Stability", "segment_words"]
 
-Language = Literal["en", "zh"]
-LANGUAGES: tuple[Language, ...] = ("en", "zh")
 _FORMAT = 1
 _WHAT = "segments.json"
 _READ = tuple(dict.fromkeys((*RFM_FEATURES, *LIFECYCLE_FEATURES, *BEHAVIOUR_FEATURES)))

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from features.errors import ConfigurationError
-from serving.reasons import reasons
+from serving.reasons import reasons_of_many
 from serving.release import Release
 from serving.scoring import score_churn
 from serving.segments import LANGUAGES, Language
@@ -121,10 +121,16 @@ class BatchScorer:
         model, codes, texts = self.release.churn, [], []
         for block in _blocks(rows.size):
             values = chunk.table.values[rows[block]]
-            for row, moved in zip(values, model.contributions(values), strict=True):
-                found = reasons(model, row, moved, self.options.reasons_count)
-                codes.append(" ".join(one.code for one in found))
-                texts.append(" | ".join(one.text for one in found))
+            told = reasons_of_many(
+                model,
+                values,
+                model.contributions(values),
+                self.options.reasons_count,
+                self.columns.language,
+                self.columns.currency,
+            )
+            codes += [" ".join(one.code for one in found) for found in told]
+            texts += [" | ".join(one.text for one in found) for found in told]
         return self.columns.with_reasons(columns, rows, codes, texts) if rows.size else columns
 
 

@@ -64,8 +64,9 @@ Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH)]
 Instant = Annotated[str, Field(max_length=40, json_schema_extra={"format": "date-time"}), AfterValidator(_instant)]
 Word = Annotated[str, Field(min_length=1, max_length=64)]
 Whole = Annotated[int, Field(ge=0, le=_INT64)]
-Include = Literal["reasons", "actions", "forecast", "trend", "segment"]
+Include = Literal["reasons", "actions", "forecast", "trend", "segment", "what_if"]
 EVERYTHING: list[Include] = ["reasons", "actions", "forecast", "trend", "segment"]
+_MOST_INCLUDED = len(EVERYTHING) + 1
 Stage = Literal["no_order", "new", "growing", "active", "slipping", "at_risk", "lost", "won_back"]
 Cursor = Annotated[str, Field(min_length=1, max_length=MAX_CURSOR_LENGTH)]
 
@@ -79,7 +80,7 @@ class ChurnQuery(_Body):
 
     as_of: Instant | None = None
     freshness: Literal["fresh", "stored"] = "fresh"
-    include: list[Include] = Field(default=EVERYTHING, max_length=len(EVERYTHING))
+    include: list[Include] = Field(default=EVERYTHING, max_length=_MOST_INCLUDED)
 
     @model_validator(mode="after")
     def _one_moment(self) -> ChurnQuery:
@@ -92,7 +93,7 @@ class ScoreBatchBody(ChurnQuery):
     """Many customers at once; by default without reasons."""
 
     customer_ids: list[Id] = Field(min_length=1, max_length=MAX_BATCH)
-    include: list[Include] = Field(default=[], max_length=len(EVERYTHING))
+    include: list[Include] = Field(default=[], max_length=_MOST_INCLUDED)
 
 
 NOT_BUILT = ("context", "filter", "boost", "diversity", "include")

@@ -12,8 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.api.bodies import ChurnQuery, ScoreBatchBody, from_query
-from serving.api.exchange import body_of, json_answer, prediction, ready
+from serving.api.exchange import body_of, in_language, json_answer, language_of, prediction, ready
 from serving.churn_answers import ChurnRequest, answer_many, answer_one, gather
+from serving.languages import Language
 from serving.problems import Problem
 
 __all__ = ["customer_churn", "score_batch"]
@@ -24,31 +25,33 @@ _QUERY = TypeAdapter(ChurnQuery)
 async def customer_churn(request: Request) -> Response:
     """GET /v1/customers/{customer_id}/churn: fresh by default, the event accepted a moment ago included."""
     runtime = ready(request)
-    wanted = _asked(request.scope["query_string"])
+    language = language_of(request)
+    wanted = _asked(request.scope["query_string"], language)
     gathered = gather(runtime, (request.path_params["customer_id"],), wanted)
-    return prediction(*answer_one(runtime, gathered))
+    return prediction(*answer_one(runtime, gathered), headers=in_language(language))
 
 
 async def score_batch(request: Request) -> Response:
     """POST /v1/churn/score:batch: at most 1,000 ids; a result or a problem for each, in the order sent."""
     runtime = ready(request)
     body = await body_of(request, ScoreBatchBody)
-    gathered = gather(runtime, body.customer_ids, _wanted(body))
+    language = language_of(request)
+    gathered = gather(runtime, body.customer_ids, _wanted(body, language))
     answers = await to_thread.run_sync(answer_many, runtime, gathered)
     releases = sorted({one.release.name for one in gathered.asked})
     results = [_row(index, answer) for index, answer in enumerate(answers)]
     failed = sum("problem" in row for row in results)
     content = {"scored": len(results) - failed, "failed": failed, "results": results}
-    return json_answer(content, headers={"X-Release": ", ".join(releases)})
+    return json_answer(content, headers={"X-Release": ", ".join(releases), **in_language(language)})
 
 
 @lru_cache(maxsize=1_024)
-def _asked(query: bytes) -> ChurnRequest:
+def _asked(query: bytes, language: Language) -> ChurnRequest:
     """Callers ask in few ways: each is read once."""
-    return _wanted(from_query(_QUERY, QueryParams(query.decode("latin-1"))))
+    return _wanted(from_query(_QUERY, QueryParams(query.decode("latin-1"))), language)
 
 
-def _wanted(query: ChurnQuery) -> ChurnRequest:
+def _wanted(query: ChurnQuery, language: Language) -> ChurnRequest:
     return ChurnRequest(
         as_of=query.as_of,
         stored=query.freshness == "stored",
@@ -57,6 +60,8 @@ def _wanted(query: ChurnQuery) -> ChurnRequest:
         forecast="forecast" in query.include,
         trend="trend" in query.include,
         segment="segment" in query.include,
+        what_if="what_if" in query.include,
+        language=language,
     )
 
 

@@ -14,6 +14,7 @@ __all__ = [
     "RECOMMENDED",
     "RELEASES",
     "ROLLOUTS",
+    "SCHEMAS",
     "SIMILAR",
     "WARNINGS",
     "WORK_LIST",
@@ -22,6 +23,17 @@ __all__ = [
 _LOSS = {"amount_minor": 18250, "currency": "GBP"}
 _SEGMENT = {"key": "s2", "name": "frequent small baskets"}
 _STAGE = {"key": "slipping", "name": "slipping"}
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "value": {"type": ["number", "string", "null"]},
+    "usual": {"type": ["number", "string", "null"]},
+    "usual_of": {"type": ["string", "null"], "enum": ["own", "others", None]},
+    "if_resolved": {
+        "type": ["object", "null"],
+        "properties": {"churn_probability": {"type": "number"}, "note": {"type": "string"}},
+    },
+}
+"""Of members that an example cannot show whole: by name, wherever they stand in an answer."""
+
 _MODEL = {"name": "churn", "version": "7", "release": "r-5f0c2a9d11be"}
 
 CHURN: dict[str, Any] = {
@@ -51,16 +63,44 @@ CHURN: dict[str, Any] = {
     "rfm": {"recency": 2, "frequency": 4, "money": 4, "name": "at risk"},
     "reasons": [
         {
-            "code": "overdue",
-            "text": "Overdue for an order: days since the last order: 84 (usual: 31)",
+            "code": "late_delivery",
+            "role": "cause",
+            "text": "2 late deliveries in the last 30 days; other customers usually 0",
             "direction": "raises",
-            "value": 84.0,
-            "usual": 31.0,
+            "value": 2.0,
+            "usual": 0.0,
+            "usual_of": "others",
+            "importance": 0.21,
+            "controllable": True,
+            "actions": ["apology_call", "free_shipping"],
+            "if_resolved": {
+                "churn_probability": 0.5208,
+                "note": "With no late delivery, the model would say 52% instead of 73%. This is an association in past "
+                "data, not the effect of an action.",
+            },
+        },
+        {
+            "code": "overdue",
+            "role": "symptom",
+            "text": "has not bought for 47 days; usually every 21",
+            "direction": "raises",
+            "value": 47.0,
+            "usual": 21.0,
+            "usual_of": "own",
             "importance": 0.38,
             "controllable": True,
-        }
+            "actions": ["recommendation_email"],
+            "if_resolved": {
+                "churn_probability": 0.4417,
+                "note": "With an order in the customer's usual rhythm, the model would say 44% instead of 73%. This is "
+                "an association in past data, not the effect of an action.",
+            },
+        },
     ],
-    "recommended_actions": [{"action": "reminder", "why": "Overdue for an order: days since the last order: 84"}],
+    "recommended_actions": [
+        {"action": "apology_call", "why": "2 late deliveries in the last 30 days; other customers usually 0"},
+        {"action": "recommendation_email", "why": "has not bought for 47 days; usually every 21"},
+    ],
     "model": _MODEL,
     "as_of": "2026-03-01T09:30:00Z",
     "features_as_of": "2026-03-01T09:30:00Z",

@@ -9,11 +9,12 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serving.languages import Language, chosen_language
 from serving.problems import Problem
 from serving.release import Release
 from serving.runtime import Runtime
 
-__all__ = ["body_of", "json_answer", "prediction", "ready"]
+__all__ = ["body_of", "in_language", "json_answer", "language_of", "prediction", "ready"]
 
 B = TypeVar("B", bound=BaseModel)
 
@@ -66,3 +67,13 @@ def json_answer(content: Any, status: int = 200, headers: dict[str, str] | None 
 def prediction(content: dict[str, Any], release: Release, headers: dict[str, str] | None = None) -> Response:
     """A prediction names the release that made it."""
     return json_answer(content, headers={"X-Release": release.name, **(headers or {})})
+
+
+def language_of(request: Request) -> Language:
+    """The language that the request asks for, however many lines the header has."""
+    return chosen_language(", ".join(request.headers.getlist("accept-language")))
+
+
+def in_language(language: Language) -> dict[str, str]:
+    """Headers of an answer whose texts were chosen by `Accept-Language`, so that caches keep them apart."""
+    return {"Content-Language": language, "Vary": "Accept-Language"}

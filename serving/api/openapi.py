@@ -15,6 +15,7 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 
 from serving.api import examples
 from serving.api.bodies import EventBody, EventsBody, RecommendationBody, ScoreBatchBody, SimilarBody
+from serving.languages import LANGUAGES
 from serving.problems import Problem
 
 __all__ = ["docs", "docs_asset", "document", "openapi_json"]
@@ -38,6 +39,7 @@ class Call:
     example_path: str = ""
     problems: tuple[int, ...] = ()
     tag: str = "Operations"
+    has_texts: bool = False
 
     def curl(self) -> str:
         """A line to try it with."""
@@ -51,8 +53,10 @@ class Call:
 _CHURN_QUERY = (
     ("as_of", "an ISO-8601 instant with an offset: the score as it would have been then"),
     ("freshness", "fresh (default) or stored: features of the newest snapshot"),
-    ("include", "comma-separated out of reasons, actions, forecast, trend, segment; all by default, empty for none"),
+    ("include", "comma-separated: reasons, actions, forecast, trend, segment (the default), what_if; empty for none"),
 )
+_WHAT_IF = "With what_if, reasons say if_resolved: the probability as if they were; an association, not an effect."
+_LANGUAGE = "the language of texts, en (default) or zh, by RFC 9110: zh-CN and zh-Hans ask for zh"
 _WORK_LIST_QUERY = (
     ("band", "comma-separated out of low, medium, high; all of them by default"),
     ("stage", "comma-separated keys of lifecycle stages"),
@@ -85,10 +89,12 @@ TAGS = {
 """The groups of calls, in the order of the page."""
 CALLS = (
     Call("get", "/v1/customers/{customer_id}/churn", "Churn of one customer, the last accepted event included. "
-         "The score ranks, the probability is calibrated.", 200, examples.CHURN, query=_CHURN_QUERY,
-         example_path="/v1/customers/17850/churn", problems=(404, 422, 503), tag="CRM"),
+         f"The score ranks, the probability is calibrated. {_WHAT_IF}", 200, examples.CHURN, query=_CHURN_QUERY,
+         example_path="/v1/customers/17850/churn?include=reasons,actions,forecast,trend,segment,what_if",
+         problems=(404, 422, 503), tag="CRM", has_texts=True),
     Call("post", "/v1/churn/score:batch", "Churn of at most 1,000 customers: a result or a problem for each.", 200,
-         examples.BATCH, ScoreBatchBody, {"customer_ids": ["17850", "13047"]}, problems=_ALL, tag="CRM"),
+         examples.BATCH, ScoreBatchBody, {"customer_ids": ["17850", "13047"]}, problems=_ALL, tag="CRM",
+         has_texts=True),
     Call("get", "/v1/customers", "The work list: customers of the newest book of scores, those with the largest "
          "expected loss first. The pages of one cursor are all of one book.", 200, examples.WORK_LIST,
          query=_WORK_LIST_QUERY, example_path="/v1/customers?band=high&sort=-expected_loss&limit=50",
@@ -145,11 +151,14 @@ def document() -> dict[str, Any]:
 
 
 def _operation(call: Call) -> dict[str, Any]:
-    parameters = [
+    parameters: list[dict[str, Any]] = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string", "maxLength": 256}}
         for name in ("customer_id", "item_id")
         if f"{{{name}}}" in call.path
     ] + [{"name": name, "in": "query", "description": text, "schema": {"type": "string"}} for name, text in call.query]
+    if call.has_texts:
+        language = {"name": "Accept-Language", "in": "header", "description": _LANGUAGE, "schema": {"type": "string"}}
+        parameters.append(language)
     kind = _JSON if isinstance(call.answer, dict) else "text/plain"
     answers: dict[str, Any] = {
         str(call.status): {
@@ -157,6 +166,9 @@ def _operation(call: Call) -> dict[str, Any]:
             "content": {kind: {"schema": schema_of(call.answer), "example": call.answer}},
         }
     }
+    if call.has_texts:
+        said = {"description": "the language of the texts", "schema": {"type": "string", "enum": list(LANGUAGES)}}
+        answers[str(call.status)]["headers"] = {"Content-Language": said}
     for status in call.problems:
         schema = {"$ref": "#/components/schemas/Problem"}
         answers[str(status)] = {"description": "A problem", "content": {_PROBLEM: {"schema": schema}}}
@@ -196,7 +208,8 @@ def schema_of(example: Any) -> dict[str, Any]:
     if example is None:
         return {}
     if isinstance(example, dict):
-        return {"type": "object", "properties": {name: schema_of(value) for name, value in example.items()}}
+        named = {name: examples.SCHEMAS.get(name) or schema_of(value) for name, value in example.items()}
+        return {"type": "object", "properties": named}
     if isinstance(example, list):
         return {"type": "array", "items": schema_of(example[0]) if example else {}}
     types = {bool: "boolean", int: "integer", float: "number", str: "string"}

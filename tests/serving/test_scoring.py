@@ -9,7 +9,7 @@ from features.errors import ArtefactError
 from features.instants import DAY_US
 from serving.bands import Bands
 from serving.policy import Policy
-from serving.reasons import Reason, reason_kind, reason_kinds, reasons
+from serving.reasons import Reason
 from serving.scoring import score_churn
 from serving.season import SeasonShift
 from tests.churn_worlds import orders
@@ -59,42 +59,6 @@ def test_features_of_another_set_are_refused(model, table):
         score_churn(model, BANDS, dataclasses.replace(table, fingerprint="0" * 64))
 
 
-def test_every_churn_feature_has_a_reason():
-    unknown = [name for name in CHURN_FEATURES.names if reason_kind(name).code == "other"]
-    assert unknown == []
-
-
-def test_every_reason_of_the_catalogue_is_met_by_a_feature():
-    met = {reason_kind(name).code for name in CHURN_FEATURES.names}
-    assert {kind.code for kind in reason_kinds()} - met == {"other"}
-
-
-def test_reasons_gather_features_and_show_the_customers_own_value(model, table):
-    row = table.values[39]
-    found = reasons(model, row, model.contributions(table.values[39:])[0], 3)
-    assert found[0].code == "overdue"
-    assert found[0].feature == "orders_recency_days"
-    assert found[0].value == row[CHURN_FEATURES.names.index("orders_recency_days")]
-    assert found[0].direction == "raises"
-    assert "days since the last order: 118" in found[0].text
-    assert len(found) <= 3
-
-
-def test_reasons_add_by_hand(model):
-    names = CHURN_FEATURES.names
-    moved = np.zeros(len(names) + 1)
-    moved[names.index("orders_recency_days")] = 1.0
-    moved[names.index("cycle_position_all")] = 0.5
-    moved[names.index("late_deliveries_count_90d")] = -0.5
-    moved[-1] = 9.0  # the average margin is no reason
-    row = np.full(len(names), np.nan)
-    first, second = reasons(model, row, moved, 5)
-    assert (first.code, first.direction, first.importance) == ("overdue", "raises", 0.75)
-    assert (second.code, second.direction, second.importance) == ("late_delivery", "lowers", 0.25)
-    assert first.value is None
-    assert "there was none" in first.text
-
-
 def reason(code, direction="raises", controllable=True):
     return Reason(code, f"text of {code}", direction, "feature", 1.0, 2.0, 0.5, controllable)
 
@@ -116,7 +80,11 @@ def test_the_policy_never_says_an_action_twice_and_keeps_its_limit():
 def test_without_a_fitting_reason_the_policy_does_nothing_or_as_told():
     assert Policy(actions={}).recommended_actions("high", [reason("a")]) == ()
     told = Policy(actions={}, otherwise="discount").recommended_actions("high", [])
-    assert [action.action for action in told] == ["discount"]
+    assert [(action.action, action.why) for action in told] == [
+        ("discount", "risk is high, and no single cause stands out that the shop controls")
+    ]
+    (in_chinese,) = Policy(actions={}, otherwise="discount").recommended_actions("medium", [], "zh")
+    assert in_chinese.why == "风险中等，但没有突出的、商家可控的单一原因"
 
 
 def test_policy_and_bands_come_back_from_their_manifests():
