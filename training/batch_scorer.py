@@ -17,7 +17,7 @@ from serving.reasons import reasons_of_many
 from serving.release import Release
 from serving.scoring import score_churn
 from serving.segments import LANGUAGES, Language
-from training.jobs import Progress
+from training.log_data import Progress
 from training.reason_choice import ReasonsFor
 from training.score_columns import ScoreColumns
 from training.score_sources import FeatureChunk, FeatureSource

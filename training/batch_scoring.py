@@ -30,7 +30,7 @@ from serving.score_book import BOOK, BookFacts, list_books, write_book
 from serving.segments import LANGUAGES
 from training.batch_scorer import BatchScorer, ScoreOptions
 from training.churn_settings import ChurnSettings
-from training.jobs import Progress, silent
+from training.log_data import Progress, silent
 from training.score_sources import FeatureSource, LogFeatures
 
 __all__ = ["FORMATS", "Scored", "score_job"]

@@ -22,7 +22,7 @@ from features.instants import format_instant
 from features.pseudonyms import Pseudonyms
 from features.workspace import Workspace
 from training.churn_settings import ChurnSettings
-from training.jobs import Progress, read_log, silent
+from training.log_data import Progress, read_log, silent
 from training.population import eligible, known_customers
 
 __all__ = ["BuiltFeatures", "FeatureValue", "build_features", "customer_features"]

@@ -19,7 +19,7 @@ from features.feature_set import FeatureSet
 from features.instants import format_instant, parse_instant
 from features.workspace import Workspace
 from training.churn_settings import ChurnSettings
-from training.jobs import read_log
+from training.log_data import read_log
 from training.population import eligible, known_customers
 
 __all__ = ["FeatureChunk", "FeatureSource", "LogFeatures", "SnapshotFeatures", "newest_snapshot"]

@@ -20,7 +20,7 @@ from serving.store import Store
 from serving.warning_log import Given, give_warnings
 from training.batch_scorer import BatchScorer, ScoreOptions
 from training.churn_settings import ChurnSettings
-from training.jobs import Progress, silent
+from training.log_data import Progress, silent
 from training.score_sources import LogFeatures
 
 __all__ = ["WarningsGiven", "warning_job"]
