@@ -12,6 +12,7 @@ import pyarrow as pa
 from features.instants import format_instant
 from serving.cursors import read_cursor, write_cursor
 from serving.feeds import kept_book, money, no_scores, since_book
+from serving.languages import Language
 from serving.problems import FieldError, Problem
 from serving.runtime import Runtime
 from serving.score_book import Book
@@ -24,7 +25,7 @@ __all__ = ["work_list"]
 _PAGE = "page"
 
 
-def work_list(runtime: Runtime, choice: Choice, cursor: str | None, limit: int, language: str) -> dict[str, Any]:
+def work_list(runtime: Runtime, choice: Choice, cursor: str | None, limit: int, language: Language) -> dict[str, Any]:
     """One page of the customers that are chosen from the newest book, or from the one that the cursor began with.
 
     Raises:
@@ -79,7 +80,7 @@ def _check_segments(book: Book, choice: Choice) -> None:
 
 
 def _customer(
-    book: Book, earlier: Book | None, told: dict[str, Any], customer_id: str, language: str
+    book: Book, earlier: Book | None, told: dict[str, Any], customer_id: str, language: Language
 ) -> dict[str, Any]:
     probability = told["churn_probability"]
     purchase = told["next_purchase_p50"]

@@ -14,6 +14,7 @@ NIGHT_US = 19_800 * DAY_US  # 2024-03-18
 
 def facts(as_of_us: int = NIGHT_US, release: str = "first") -> BookFacts:
     names = {"en": {"segment": {"s1": "Regulars"}, "stage": {"active": "Active", "at_risk": "At risk"}}}
+    names["zh"] = {"segment": {"s1": "常客"}, "stage": {}}
     return BookFacts(as_of_us, release, "churn", "3", 90, "EUR", names)
 
 

@@ -24,8 +24,6 @@ from training.population import eligible, known_customers
 
 __all__ = ["FeatureChunk", "FeatureSource", "LogFeatures", "SnapshotFeatures", "newest_snapshot"]
 
-_READ_AHEAD_BYTES = 8 << 20
-
 
 @dataclass(frozen=True, eq=False)
 class FeatureChunk:
@@ -97,7 +95,7 @@ class SnapshotFeatures:
     def chunks(self, size: int) -> Iterator[FeatureChunk]:
         """See `FeatureSource`; a row group is in memory at a time."""
         names, start = self.feature_set.names, 0
-        with pq.ParquetFile(self.path, buffer_size=_READ_AHEAD_BYTES) as file:
+        with pq.ParquetFile(self.path) as file:
             flagged = "eligible" in file.schema_arrow.names
             columns = ["customer_key", *(["eligible"] if flagged else []), *names]
             for batch in file.iter_batches(size, columns=columns, use_threads=False):

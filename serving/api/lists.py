@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.api.bodies import SinceQuery, WorkListQuery, from_query
-from serving.api.exchange import json_answer, ready
+from serving.api.exchange import in_language, json_answer, language_of, ready
 from serving.feeds import changes_since, warnings_since
 from serving.listing import work_list
 from serving.work_list import Choice
@@ -23,8 +23,9 @@ async def customers(request: Request) -> Response:
     """GET /v1/customers: the work list, from the newest book of scores."""
     runtime, asked = ready(request), from_query(_WORK_LIST, request.query_params)
     choice = Choice(tuple(asked.band), tuple(asked.stage), tuple(asked.segment), asked.everybody, asked.sort)
-    page = await to_thread.run_sync(work_list, runtime, choice, asked.cursor, asked.limit, "en")
-    return json_answer(page, headers={"X-Release": str(page["release"])})
+    language = language_of(request)
+    page = await to_thread.run_sync(work_list, runtime, choice, asked.cursor, asked.limit, language)
+    return json_answer(page, headers={"X-Release": str(page["release"]), **in_language(language)})
 
 
 async def score_changes(request: Request) -> Response:

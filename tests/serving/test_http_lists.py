@@ -86,6 +86,14 @@ def test_the_work_list_comes_in_the_shops_own_ids_with_all_that_is_told(known: R
         assert key not in answer.text
 
 
+def test_names_of_segments_come_in_the_language_that_is_accepted(known: Running) -> None:
+    lay(known, {"c1": {"segment": "s1", "stage": "active"}})
+    answer = known.call("GET", "/v1/customers", headers={"Accept-Language": "zh-CN"})
+    assert answer.headers["content-language"] == "zh"
+    assert answer.json()["customers"][0]["segment"] == {"key": "s1", "name": "常客"}
+    assert answer.json()["customers"][0]["lifecycle_stage"] == {"key": "active", "name": "active"}  # unnamed: the key
+
+
 @pytest.mark.parametrize("limit", [1, 7, 39, 1000])
 def test_pages_hold_everybody_once_in_one_order(known: Running, limit: int) -> None:
     lay(known, everybody())
