@@ -24,7 +24,7 @@ from training.churn_judging import OURS, Traits, judge_churn
 from training.churn_report import ChurnReport
 from training.churn_settings import ChurnSettings
 from training.cutoffs import TimeSplit, observed_span, split_in_time
-from training.drift import InputReference, bin_inputs
+from training.drift import DriftReference, drift_reference
 from training.screening import Findings, screen
 from training.training_set import TrainingSet, build_training_set, label_cutoff
 
@@ -47,7 +47,7 @@ _BINNED_ROWS = 50_000
 class ChurnTraining:
     """A model to release, its bands, and the report on it (or, if `refit`, on its judged predecessor).
 
-    reference: what the inputs of the released model's training rows looked like, to measure drift from.
+    reference: what the released model was fitted on looked like, to measure drift from.
     findings: what was found in these rows before fitting.
     """
 
@@ -58,7 +58,7 @@ class ChurnTraining:
     refit: bool
     n_training_rows: int
     n_calibration_rows: int
-    reference: InputReference
+    reference: DriftReference
     findings: Findings
 
     @property
@@ -76,7 +76,7 @@ class Fitted:
     baselines: tuple[Baseline, ...]
     n_training_rows: int
     n_calibration_rows: int
-    reference: InputReference
+    reference: DriftReference
     findings: Findings
 
 
@@ -135,7 +135,7 @@ def fit_as_of(
         baselines=fit_baselines(screened.rows, calibration_set),
         n_training_rows=training_set.n_rows,
         n_calibration_rows=calibration_set.n_rows,
-        reference=_reference(training_set, model),
+        reference=_reference(training_set, calibration_set, model),
         findings=screened.findings,
     )
 
@@ -201,7 +201,9 @@ def label_test(
     return label_cutoff(view, feature_set, split.test, settings, observed_until_us=end_us)
 
 
-def _reference(training_set: TrainingSet, model: ChurnModel) -> InputReference:
-    """From at most 50,000 rows, evenly spread over the cut-offs: more would not move a tenth."""
+def _reference(training_set: TrainingSet, calibration_set: TrainingSet, model: ChurnModel) -> DriftReference:
+    """From at most 50,000 training rows, evenly spread over the cut-offs: more would not move a tenth."""
     rows = training_set.values[:: max(1, training_set.n_rows // _BINNED_ROWS)]
-    return bin_inputs(rows, training_set.feature_names, training_set.fingerprint, categories=tuple(model.categories))
+    scores = model.probabilities(calibration_set.values)
+    categories = tuple(model.categories)
+    return drift_reference(rows, scores, training_set.feature_names, training_set.fingerprint, categories=categories)

@@ -11,7 +11,7 @@ from features.compute import FeatureTable
 from serving.bands import Bands
 from serving.churn_model import ChurnModel
 from serving.forecast import Forecast
-from serving.reasons import reason_kind
+from serving.reason_plan import reason_plan
 from serving.scoring import score_churn
 from training.churn_baselines import Baseline
 from training.churn_groupings import groupings_of
@@ -32,9 +32,8 @@ from training.churn_slices import slice_figures
 from training.contact_curve import ContactCurve, contact_curve
 from training.cost_settings import CostSettings
 from training.cutoffs import TimeSplit
-from training.drift import InputReference, input_drift
+from training.drift import DriftReference, input_drift
 from training.quality_estimate import CheckedEstimate, check_estimate, estimate_quality
-from training.reason_stability import group_sums
 from training.training_set import TrainingSet
 
 __all__ = ["OURS", "judge_churn", "reason_groups", "reason_sums"]
@@ -43,7 +42,6 @@ Array = npt.NDArray[np.float64]
 Traits = Mapping[str, npt.NDArray[np.object_]]
 OURS = "churn_model"
 _REASON_ROWS = 2_000
-_UNKNOWN = "other"
 
 
 def judge_churn(
@@ -55,7 +53,7 @@ def judge_churn(
     settings: ChurnSettings,
     customer_keys: npt.NDArray[np.object_],
     *,
-    reference: InputReference | None = None,
+    reference: DriftReference | None = None,
     traits: Traits | None = None,
 ) -> ChurnReport:
     """Score one labelled cut-off with the service's scorer, and put figures and baselines side by side.
@@ -121,25 +119,18 @@ def _contacts(
     return contact_curve(labels, said, costs.kept_minor(np.nan_to_num(value)) - offer, offer, meaning=meaning)
 
 
-def reason_groups(feature_names: Sequence[str]) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
-    """The groups of features that reasons are made of, by code, and the group of each feature, int64 (f,).
-
-    A feature that the catalogue does not know is a group of its own, by its name.
-    """
-    codes = [reason_kind(name).code for name in feature_names]
-    named = [name if code == _UNKNOWN else code for name, code in zip(feature_names, codes, strict=True)]
-    groups = tuple(dict.fromkeys(named))
-    return groups, np.array([groups.index(code) for code in named], dtype=np.int64)
+def reason_groups(feature_names: tuple[str, ...]) -> tuple[str, ...]:
+    """The codes of the reasons that the features of a model fall into."""
+    return tuple(kind.code for kind in reason_plan(feature_names).kinds)
 
 
 def reason_sums(model: ChurnModel, values: Array) -> Array:
     """What each group of features adds to the margin, float64 (n, g), for values float64 (n, f)."""
-    groups, members = reason_groups(model.feature_names)
-    return group_sums(model.contributions(values), members, len(groups))
+    return reason_plan(model.feature_names).sums(model.contributions(values))
 
 
 def _weights(model: ChurnModel, values: Array) -> dict[str, float]:
-    groups, _ = reason_groups(model.feature_names)
+    groups = reason_groups(model.feature_names)
     means = np.abs(reason_sums(model, values)).mean(axis=0)
     order = np.argsort(-means, kind="stable")
     return {groups[place]: float(means[place]) for place in order}

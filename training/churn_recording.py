@@ -12,9 +12,9 @@ from training.churn_plots import churn_pngs
 from training.model_card import card_files
 from training.tracking import RunLog
 
-__all__ = ["INPUTS", "MONITORING_FOLDER", "record_backtest", "record_churn"]
+__all__ = ["DRIFT", "MONITORING_FOLDER", "record_backtest", "record_churn"]
 
-MONITORING_FOLDER, INPUTS = "monitoring", "inputs.json"
+MONITORING_FOLDER, DRIFT = "monitoring", "drift.json"
 """Where in a run's artefacts the bins of the training rows lie; `holdfast monitor` reads them."""
 
 
@@ -37,7 +37,7 @@ def record_churn(
         pictures["backtest.png"] = backtest_png(backtest)
     run.files("plots", pictures)
     run.files("card", card_files(churn_card(trained, pictures, tags, backtest)))
-    run.files(MONITORING_FOLDER, {INPUTS: trained.reference.to_json()})
+    run.files(MONITORING_FOLDER, {DRIFT: trained.reference.to_json()})
     return run.model_files(trained.model.to_files())
 
 

@@ -6,6 +6,7 @@ answers have become worse is told by `training.quality_estimate`.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -20,11 +21,11 @@ from serving import strict_json
 __all__ = [
     "MOVED",
     "MOVED_MUCH",
+    "Bins",
     "Drift",
     "DriftLevel",
-    "InputBins",
-    "InputReference",
-    "bin_inputs",
+    "DriftReference",
+    "drift_reference",
     "input_drift",
     "psi",
     "psi_by_chance",
@@ -40,12 +41,12 @@ MOVED, MOVED_MUCH = 0.10, 0.25
 _OWN_BIN_UP_TO = 10
 _CHANCE_LEVEL = 0.99
 _HALF_A_ROW = 0.5
-_WHAT = "inputs.json"
+_WHAT = "drift.json"
 
 
 @dataclass(frozen=True, eq=False)
-class InputBins:
-    """The bins of one feature and how many reference rows fell into each.
+class Bins:
+    """The bins of one column and how many reference rows fell into each.
 
     edges: float64 (b - 1,), ascending; bin k holds the values in `(edges[k - 1], edges[k]]`, the outer bins are open.
     counts: int64 (b + 1,); the last one counts the missing, which are a bin of their own.
@@ -54,32 +55,71 @@ class InputBins:
     edges: Array
     counts: npt.NDArray[np.int64]
 
+    @classmethod
+    def of(cls, values: Array, n_bins: int = 10, *, categorical: bool = False) -> Bins:
+        """Tenths of values, float64 (n,), by quantiles, equal quantiles merged; a bin a value where there are few.
+
+        A column of at most 10 different values, or a categorical one, gets a bin a value. NaN is missing.
+        """
+        empty = cls(_edges(values, n_bins, categorical), np.empty(0, np.int64))
+        return cls(empty.edges, empty.count(values))
+
     def count(self, values: Array) -> npt.NDArray[np.int64]:
         """How many of `values`, float64 (n,), fall into each bin, int64 (b + 1,); NaN is missing."""
         missing = np.isnan(values)
         place = np.where(missing, self.edges.size + 1, np.searchsorted(self.edges, values, side="left"))
         return np.bincount(place, minlength=self.edges.size + 2).astype(np.int64)
 
+    def to_manifest(self) -> dict[str, object]:
+        """The bins as JSON values."""
+        return {"edges": self.edges.tolist(), "counts": self.counts.tolist()}
+
+    @classmethod
+    def from_manifest(cls, manifest: object) -> Bins:
+        """The bins that `to_manifest` wrote.
+
+        Raises:
+            ArtefactError: edges and counts are missing or do not fit together.
+        """
+        if not isinstance(manifest, Mapping):
+            raise ArtefactError(f"{_WHAT} holds bins that are no JSON object; train the model again")
+        edges, counts = (strict_json.numbers(manifest, key, _WHAT) for key in ("edges", "counts"))
+        rising = bool((np.diff(edges) > 0).all())
+        if counts.size != edges.size + 2 or not rising or (counts < 0).any() or counts.sum() <= 0:
+            raise ArtefactError(f"{_WHAT} holds bins that do not fit together; train the model again")
+        return cls(edges, counts.astype(np.int64))
+
 
 @dataclass(frozen=True, eq=False)
-class InputReference:
-    """What the inputs of a model's training rows looked like; logged with the run, read by `holdfast monitor`.
+class DriftReference:
+    """What a model was fitted on looked like; logged with the run, read by `holdfast monitor`.
 
-    fingerprint: of the feature set. bins: one a feature, in the order of `feature_names`.
+    fingerprint: of the feature set. bins: of the training rows, one a feature, in the order of `feature_names`.
+    scores: of the probabilities of the calibration slice, the season left out.
     """
 
     feature_names: tuple[str, ...]
     fingerprint: str
-    bins: tuple[InputBins, ...]
+    bins: tuple[Bins, ...]
+    scores: Bins
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the JSON, to be kept with the registered version."""
+        return hashlib.sha256(self.to_json()).hexdigest()
 
     def to_json(self) -> bytes:
         """The reference as strict JSON."""
-        rows = [{"edges": b.edges.tolist(), "counts": b.counts.tolist()} for b in self.bins]
-        content = {"feature_names": list(self.feature_names), "fingerprint": self.fingerprint, "bins": rows}
+        content = {
+            "feature_names": list(self.feature_names),
+            "fingerprint": self.fingerprint,
+            "bins": [bins.to_manifest() for bins in self.bins],
+            "scores": self.scores.to_manifest(),
+        }
         return strict_json.write_object(content)
 
     @classmethod
-    def from_json(cls, data: bytes) -> InputReference:
+    def from_json(cls, data: bytes) -> DriftReference:
         """The reference that `to_json` wrote.
 
         Raises:
@@ -89,7 +129,8 @@ class InputReference:
         names, rows = strict_json.texts(content, "feature_names", _WHAT), content.get("bins")
         if not isinstance(rows, list) or len(rows) != len(names):
             raise ArtefactError(f"{_WHAT} needs the bins of {len(names)} features; train the model again")
-        return cls(names, strict_json.text(content, "fingerprint", _WHAT), tuple(_read_bins(row) for row in rows))
+        fingerprint = strict_json.text(content, "fingerprint", _WHAT)
+        return cls(names, fingerprint, tuple(map(Bins.from_manifest, rows)), Bins.from_manifest(content.get("scores")))
 
 
 @dataclass(frozen=True)
@@ -149,28 +190,23 @@ def psi_by_chance(n_bins: int, n_expected: int, n_actual: int, level: float = _C
     return float(chi2.ppf(level, max(n_bins - 1, 1))) * (1.0 / n_expected + 1.0 / n_actual)
 
 
-def bin_inputs(
-    values: Array, feature_names: Sequence[str], fingerprint: str, *, categories: Sequence[str] = (), n_bins: int = 10
-) -> InputReference:
-    """Bins of every column of the training rows, float64 (n, f): tenths by quantiles, equal quantiles merged.
+def drift_reference(
+    values: Array, scores: Array, feature_names: Sequence[str], fingerprint: str, *, categories: Sequence[str] = ()
+) -> DriftReference:
+    """Bins of every column of the training rows, float64 (n, f), and of the scores of the calibration slice, (m,).
 
-    A column of at most 10 different values, and every one named in `categories`, gets a bin a value. Missing is a bin
-    of its own.
+    `categories` names the categorical columns.
 
     Raises:
-        DataError: there are no rows, or another number of columns than names.
+        DataError: there are no rows or no scores, or another number of columns than names.
     """
-    if values.ndim != 2 or values.shape[1] != len(feature_names) or values.shape[0] == 0:
-        raise DataError(f"bins need rows of {len(feature_names)} features, not shape {values.shape}")
-    bins = []
-    for column, name in enumerate(feature_names):
-        edges = _edges(values[:, column], n_bins, name in categories)
-        empty = InputBins(edges, np.zeros(edges.size + 2, np.int64))
-        bins.append(InputBins(edges, empty.count(values[:, column])))
-    return InputReference(tuple(feature_names), fingerprint, tuple(bins))
+    if values.ndim != 2 or values.shape[1] != len(feature_names) or 0 in (values.shape[0], scores.size):
+        raise DataError(f"bins need scores and rows of {len(feature_names)} features, not shape {values.shape}")
+    bins = [Bins.of(values[:, column], categorical=name in categories) for column, name in enumerate(feature_names)]
+    return DriftReference(tuple(feature_names), fingerprint, tuple(bins), Bins.of(scores))
 
 
-def input_drift(reference: InputReference, values: Array) -> tuple[Drift, ...]:
+def input_drift(reference: DriftReference, values: Array) -> tuple[Drift, ...]:
     """Drift of every feature between the reference rows and `values`, float64 (n, f), the largest first.
 
     Raises:
@@ -186,19 +222,13 @@ def input_drift(reference: InputReference, values: Array) -> tuple[Drift, ...]:
     return tuple(sorted(found, key=lambda drift: (-drift.psi, drift.name)))
 
 
-def score_drift(reference: Array, n_reference: int, scores: Array, n_bins: int = 10) -> Drift:
-    """Drift of the scores themselves, in tenths of the reference.
+def score_drift(reference: DriftReference, scores: Array) -> Drift:
+    """Drift of the probabilities themselves, float64 (n,), the season left out.
 
-    Args:
-        reference: ascending, evenly spaced quantiles of the scores back then, float64 (q,), as a churn model carries.
-        n_reference: of how many rows they were taken.
-        scores: of now, float64 (n,).
-        n_bins: how many bins.
+    Raises:
+        NotEnoughDataError: there are no scores.
     """
-    edges = _edges(reference, n_bins, categorical=False)
-    bins = InputBins(edges, np.zeros(edges.size + 2, np.int64))
-    then = np.rint(bins.count(reference) / reference.size * n_reference).astype(np.int64)
-    return _drift("churn_probability", then, bins.count(scores))
+    return _drift("churn_probability", reference.scores.counts, reference.scores.count(scores))
 
 
 def _edges(values: Array, n_bins: int, categorical: bool) -> Array:
@@ -216,13 +246,3 @@ def _drift(name: str, then: npt.NDArray[np.int64], now: npt.NDArray[np.int64]) -
     n_then, n_now = int(then.sum()), int(now.sum())
     moved = psi(then, now)
     return Drift(name, moved, psi_by_chance(used, n_then, n_now), float(then[-1] / n_then), float(now[-1] / n_now))
-
-
-def _read_bins(row: object) -> InputBins:
-    if not isinstance(row, Mapping):
-        raise ArtefactError(f"{_WHAT} holds bins that are no JSON object; train the model again")
-    edges, counts = (strict_json.numbers(row, key, _WHAT) for key in ("edges", "counts"))
-    rising = bool((np.diff(edges) > 0).all())
-    if counts.size != edges.size + 2 or not rising or (counts < 0).any() or counts.sum() <= 0:
-        raise ArtefactError(f"{_WHAT} holds bins that do not fit together; train the model again")
-    return InputBins(edges, counts.astype(np.int64))

@@ -63,7 +63,7 @@ def train_churn_job(
         progress("computing features at several cut-offs, fitting and judging the churn model")
         trained = train_churn(data.view, CHURN_FEATURES, settings.churn, observed_until_us=data.end_us)
         progress("recording the run")
-        tags |= trained.findings.tags()
+        tags |= trained.findings.tags() | {"drift_digest": trained.reference.digest}
         digest = record_churn(run, trained, tags | {"question": settings.churn.problem.sentence()})
     progress("registering the challenger")
     report = trained.report

@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 
 from features.errors import DataError, NotEnoughDataError
 
-__all__ = ["ReasonStability", "group_sums", "reason_stability"]
+__all__ = ["ReasonStability", "reason_stability"]
 
 Array = npt.NDArray[np.float64]
 _TOP = 3
@@ -29,22 +29,6 @@ class ReasonStability:
     top_overlap: float
     same_first: float
     importance_correlation: float
-
-
-def group_sums(contributions: Array, members: npt.NDArray[np.int64], n_groups: int) -> Array:
-    """Contributions added within each group of features, float64 (n, g).
-
-    Args:
-        contributions: float64 (n, f) or (n, f + 1); a last column, the mean margin, is left out.
-        members: int64 (f,), the group of each feature.
-        n_groups: g.
-
-    >>> group_sums(np.array([[1.0, 2.0, 4.0, 9.0]]), np.array([0, 1, 0]), 2)
-    array([[5., 2.]])
-    """
-    sums = np.zeros((n_groups, contributions.shape[0]))
-    np.add.at(sums, members, contributions[:, : members.size].T)
-    return np.ascontiguousarray(sums.T)
 
 
 def reason_stability(earlier: Array, later: Array) -> ReasonStability:

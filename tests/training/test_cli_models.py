@@ -90,6 +90,10 @@ def test_the_road_from_training_to_a_score_file(line: CommandLine, shop: Workspa
     line.json("train", "churn")
     compared = line.json("compare", "churn", "2", "champion")
     assert compared["difference"] == [0.0, 0.0]
+    moved = line.json("compare", released["name"], "2", "--out", str(tmp_path / "movers.csv"))
+    assert (moved["first"], moved["second"]) == (released["name"], "holdfast-churn 2")
+    assert moved["changed"] == moved["written"] == 0  # trained on the same log by the same settings
+    assert line.json("monitor", released["name"])["past"]
     with pytest.raises(ConfigurationError, match="champion already"):
         line.run("promote", "churn", "--version", "1")
 
@@ -193,6 +197,7 @@ def test_the_feature_catalogue_in_docs_is_current(line: CommandLine, tmp_path: P
         ("train", "recommender"),
         ("backtest",),
         ("compare",),
+        ("monitor",),
         ("promote",),
         ("release",),
         ("score",),

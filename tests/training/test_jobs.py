@@ -14,8 +14,8 @@ from features.workspace import Workspace
 from serving.churn_model import ChurnModel
 from serving.recommender import Recommender
 from training.churn_problem import ChurnProblem
-from training.churn_recording import INPUTS, MONITORING_FOLDER
-from training.drift import InputReference
+from training.churn_recording import DRIFT, MONITORING_FOLDER
+from training.drift import DriftReference
 from training.jobs import (
     backtest_churn_job,
     backtest_recommender_job,
@@ -72,7 +72,8 @@ def test_the_churn_job_records_a_run_and_registers_a_loadable_challenger(
     card = (run_folder / "card" / "card.html").read_text()
     assert card.count("data:image/png;base64,") == len(pictures)
     assert data.metrics["ece_60d"] == data.metrics["ece"]
-    bins = InputReference.from_json((run_folder / MONITORING_FOLDER / INPUTS).read_bytes())
+    bins = DriftReference.from_json((run_folder / MONITORING_FOLDER / DRIFT).read_bytes())
+    assert bins.digest == version.tags["drift_digest"]
     assert (bins.fingerprint, bins.feature_names) == (model.fingerprint, model.feature_names)
     assert trained.sentences[0].split(":")[0] in card
     assert stages[0] == "reading the event log"

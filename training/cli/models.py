@@ -1,4 +1,4 @@
-"""Commands about models: `train`, `backtest`, `compare`, `promote`, `release`; and those on features and scores."""
+"""Commands about models: `train`, `backtest`, `promote`, `release`; the modules beside hold the other commands."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import getpass
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,15 +14,14 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from training.cli import feature_commands, scoring, warning_commands
+from training.cli import comparing, feature_commands, monitoring, scoring, warning_commands
 from training.cli.context import CliContext
+from training.cli.sessions import open_registry, stages
 
 if TYPE_CHECKING:
     from training.jobs import Trained
-    from training.registry import Registry
-    from training.settings import Settings
 
-__all__ = ["NOT_PROMOTED", "register", "stages"]
+__all__ = ["NOT_PROMOTED", "register"]
 
 NOT_PROMOTED = 7
 """Exit code of `promote` where the figures do not carry a promotion."""
@@ -52,29 +50,16 @@ _Version = Annotated[str, typer.Argument(help="A version number, challenger or c
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands of this module, of `feature_commands`, `scoring` and `warning_commands`."""
+    """Add the commands of this module and of those beside it on models, features and scores."""
     app.add_typer(train_app, name="train")
     app.command("backtest")(backtest_command)
-    app.command("compare")(compare_command)
     app.command("promote")(promote_command)
     app.command("release")(release_command)
+    comparing.register(app)
+    monitoring.register(app)
     feature_commands.register(app)
     scoring.register(app)
     warning_commands.register(app)
-
-
-@contextmanager
-def stages(session: CliContext) -> Iterator[Callable[[str], None]]:
-    """Show what a job is doing, with a spinner and the time since the start; nothing where a script is reading."""
-    started = time.monotonic()
-    console = Console(stderr=True, quiet=session.json)
-    with console.status("starting ...") as status:
-
-        def show(stage: str) -> None:
-            console.print(f"{time.monotonic() - started:6.1f} s  {stage}", highlight=False)
-            status.update(f"{stage} ...")
-
-        yield show
 
 
 @train_app.command("churn")
@@ -187,40 +172,6 @@ def _backtest(
     return rows, []
 
 
-def compare_command(
-    context: typer.Context,
-    model: _Model,
-    first: _Version = "challenger",
-    second: _Version = "champion",
-) -> None:
-    """Two versions side by side, judged on the same customers at the first one's test cut-off.
-
-    Example: `holdfast compare churn 3 2`
-    """
-    from training.comparing import compare_versions
-
-    session: CliContext = context.obj
-    settings = session.settings()
-    registry = _registry(session, settings)
-    ours, theirs = registry.version(model.registered, first), registry.version(model.registered, second)
-    with stages(session) as progress:
-        found = compare_versions(session.workspace, registry, ours, theirs, settings, progress)
-    rule = settings.promotion.churn if model is Model.churn else settings.promotion.recommender
-    both = (found.challenger, found.champion)
-    if session.json:
-        measured = [{"name": m.name, "slice": m.slice_name, "metrics": _defined(m.metrics)} for m in both]
-        difference = [bound if math.isfinite(bound) else None for bound in found.difference]
-        typer.echo(json.dumps({"metric": rule.metric, "difference": difference, "versions": measured}))
-        return
-    table = Table("figure", *(m.name for m in both), title=found.challenger.slice_name)
-    for name in found.challenger.metrics:
-        if name in found.champion.metrics and not name.startswith("baseline."):
-            table.add_row(name, *(_cell(m.metrics[name]) for m in both))
-    Console().print(table)
-    low, high = found.difference
-    typer.echo(f"{rule.metric}: {both[0].name} minus {both[1].name} lies in {low:+.4f} to {high:+.4f} (95%)")
-
-
 def promote_command(
     context: typer.Context,
     model: _Model,
@@ -240,7 +191,7 @@ def promote_command(
         raise ConfigurationError("--force needs --why and a reason; it is kept with the promotion")
     session: CliContext = context.obj
     settings = session.settings()
-    registry = _registry(session, settings)
+    registry = open_registry(session, settings)
     chosen = registry.version(model.registered, version)
     with stages(session) as progress:
         decision = decide_promotion(session.workspace, registry, chosen, settings, progress)
@@ -280,7 +231,7 @@ def release_command(
         progress("assembling and verifying the release")
         made = release(
             session.workspace,
-            _registry(session, settings),
+            open_registry(session, settings),
             CHURN_FEATURES,
             settings.release,
             created_at_us=time.time_ns() // 1_000,
@@ -293,13 +244,6 @@ def release_command(
         typer.echo(json.dumps(shown))
     else:
         typer.echo(f"release {made.name} in {made.folder}; BentoML's model store has it as {made.tag}")
-
-
-def _registry(session: CliContext, settings: Settings) -> Registry:
-    from training.registry import Registry
-    from training.tracking import open_tracking
-
-    return Registry(open_tracking(session.workspace, wait_seconds=settings.tracking.lock_wait_seconds))
 
 
 def _show_trained(session: CliContext, trained: Trained) -> None:

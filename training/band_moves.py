@@ -7,8 +7,9 @@ of log-odds is parted, without a rest, into what each group of features says oth
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from itertools import permutations
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +17,9 @@ import numpy.typing as npt
 from features.errors import DataError, NotEnoughDataError
 from serving.bands import Bands
 
-__all__ = ["BANDS", "LEVEL", "BandChanges", "Cause", "Side", "Transition", "band_changes", "causes_of_change"]
+__all__ = ["BANDS", "LEVEL", "BandMoves", "Cause", "Side", "Transition", "band_moves", "causes_of_change"]
 
 Array = npt.NDArray[np.float64]
-MovedBy = Literal["score", "cut-offs"]
 
 BANDS = ("low", "medium", "high")
 LEVEL = "the level for all: base rate, calibration, season"
@@ -40,6 +40,11 @@ class Side:
     name: str
     probabilities: Array
     bands: Bands
+
+    @property
+    def codes(self) -> npt.NDArray[np.int8]:
+        """The band of each customer, int8 (n,), index into BANDS."""
+        return _codes(self.bands, self.probabilities)
 
 
 @dataclass(frozen=True)
@@ -67,13 +72,14 @@ class Transition:
 
 
 @dataclass(frozen=True, eq=False)
-class BandChanges:
+class BandMoves:
     """Two sides over the same customers.
 
     table: int64 (3, 3), customers by band before (rows) and after (columns), low to high.
     rises: float64 (n,), change of probability.
     before, after: int8 (n,), index into BANDS. by_cutoffs: bool (n,), true where only the cut-offs changed the band.
-    main_cause: int64 (n,), index into `cause_names`, of what moved the customer most in the direction they went.
+    main_cause: int64 (m,), for each of the m customers who change band, in order: index into `cause_names`, of what
+    moved the customer most in the direction they went.
     """
 
     first: Side
@@ -140,13 +146,13 @@ def causes_of_change(groups: tuple[Array, Array], log_odds: tuple[Array, Array, 
     return np.column_stack([parts, log_odds[2] - log_odds[0] - parts.sum(axis=1)])
 
 
-def band_changes(first: Side, second: Side, parts: Array, cause_names: tuple[str, ...]) -> BandChanges:
+def band_moves(first: Side, second: Side, parts: Array, cause_names: tuple[str, ...]) -> BandMoves:
     """Compare two sides of the same customers.
 
     Args:
         first: before.
         second: after.
-        parts: float64 (n, c), of each customer's change of log-odds.
+        parts: float64 (m, c), of the change of log-odds of the m customers who change band, in their order.
         cause_names: of the columns of `parts`.
 
     Raises:
@@ -154,25 +160,29 @@ def band_changes(first: Side, second: Side, parts: Array, cause_names: tuple[str
         NotEnoughDataError: there is no customer.
     """
     n = first.probabilities.size
-    if second.probabilities.size != n or parts.shape != (n, len(cause_names)):
-        raise DataError(f"{n} customers before, {second.probabilities.size} after, parts of shape {parts.shape}")
+    if second.probabilities.size != n:
+        raise DataError(f"{n} customers before and {second.probabilities.size} after are not the same customers")
     if n == 0:
         raise NotEnoughDataError("0 customers to compare; choose another instant")
-    before, after = _codes(first.bands, first.probabilities), _codes(second.bands, second.probabilities)
+    before, after = first.codes, second.codes
+    changed = np.flatnonzero(before != after)
+    if parts.shape != (changed.size, len(cause_names)):
+        raise DataError(f"{changed.size} customers change band; parts of shape {parts.shape} are not theirs")
     by_cutoffs = (before != after) & (_codes(first.bands, second.probabilities) == before)
-    rises = second.probabilities - first.probabilities
-    direction = np.where(after == before, np.sign(rises), np.sign(after - before))
-    return BandChanges(
+    direction = np.sign(after[changed] - before[changed])
+    return BandMoves(
         first=first,
         second=second,
         table=np.bincount(before * len(BANDS) + after, minlength=9).reshape(3, 3).astype(np.int64),
-        rises=rises,
+        rises=second.probabilities - first.probabilities,
         before=before,
         after=after,
         by_cutoffs=by_cutoffs,
         main_cause=(parts * direction[:, None]).argmax(axis=1),
         cause_names=cause_names,
-        transitions=_transitions(before, after, by_cutoffs, rises, parts, cause_names),
+        transitions=tuple(
+            sorted(_transitions(first, second, by_cutoffs, parts, cause_names), key=lambda transition: -transition.n)
+        ),
     )
 
 
@@ -192,29 +202,22 @@ def _codes(bands: Bands, probabilities: Array) -> npt.NDArray[np.int8]:
 
 
 def _transitions(
-    before: npt.NDArray[np.int8],
-    after: npt.NDArray[np.int8],
-    by_cutoffs: npt.NDArray[np.bool_],
-    rises: Array,
-    parts: Array,
-    cause_names: tuple[str, ...],
-) -> tuple[Transition, ...]:
-    found = []
-    for start in range(3):
-        for end in range(3):
-            rows = (before == start) & (after == end)
-            if start == end or not rows.any():
-                continue
-            means = parts[rows].mean(axis=0)
-            weightiest = np.argsort(-np.abs(means), kind="stable")[:_MAIN_CAUSES]
-            found.append(
-                Transition(
-                    before=BANDS[start],
-                    after=BANDS[end],
-                    n=int(rows.sum()),
-                    by_cutoffs=int(by_cutoffs[rows].sum()),
-                    rise=float(rises[rows].mean()),
-                    causes=tuple(Cause(cause_names[i], float(means[i])) for i in weightiest if means[i] != 0.0),
-                )
-            )
-    return tuple(sorted(found, key=lambda transition: -transition.n))
+    first: Side, second: Side, by_cutoffs: npt.NDArray[np.bool_], parts: Array, cause_names: tuple[str, ...]
+) -> Iterator[Transition]:
+    before, after = first.codes, second.codes
+    rises = second.probabilities - first.probabilities
+    changed = np.flatnonzero(before != after)
+    for start, end in permutations(range(len(BANDS)), 2):
+        among = (before[changed] == start) & (after[changed] == end)
+        if not among.any():
+            continue
+        means, rows = parts[among].mean(axis=0), changed[among]
+        weightiest = np.argsort(-np.abs(means), kind="stable")[:_MAIN_CAUSES]
+        yield Transition(
+            before=BANDS[start],
+            after=BANDS[end],
+            n=int(rows.size),
+            by_cutoffs=int(by_cutoffs[rows].sum()),
+            rise=float(rises[rows].mean()),
+            causes=tuple(Cause(cause_names[i], float(means[i])) for i in weightiest if means[i] != 0.0),
+        )
