@@ -25,9 +25,11 @@ from features.workspace import Workspace
 from serving.churn_answers import model_of
 from serving.lifecycle import STAGES
 from serving.release import load_release
-from serving.releases import newest_release
+from serving.releases import known_releases, newest_release
+from serving.rollout import read_rollout
 from serving.score_book import BOOK, BookFacts, list_books, write_book
 from serving.segments import LANGUAGES
+from serving.store import Store
 from training.batch_scorer import BatchScorer, ScoreOptions
 from training.churn_settings import ChurnSettings
 from training.log_data import Progress, silent
@@ -73,7 +75,8 @@ def score_job(
 
     A folder, or None for the current one, gets a Parquet file named after the model, the release and the instant.
     Features come from `source`, or are computed from the event log as of `as_of`, by default just after the last
-    recorded event. The release is by default the newest one.
+    recorded event. The release is by default the one that is served, so that what it says of a customer today and what
+    its book says agree; where nothing is served yet, the newest one.
 
     Raises:
         ConfigurationError: the ending is unknown, or the newest book is of a later instant.
@@ -83,7 +86,7 @@ def score_job(
     chosen = options or ScoreOptions()
     if out is not None and not out.is_dir() and out.suffix not in FORMATS:
         raise ConfigurationError(f"{out.name} ends in none of {', '.join(FORMATS)}; name the file so that it does")
-    release = load_release(workspace.releases / (release_name or newest_release(workspace.releases)), CHURN_FEATURES)
+    release = load_release(workspace.releases / (release_name or _default_release(workspace)), CHURN_FEATURES)
     if source is None:
         progress("reading the event log")
         source = LogFeatures.read(workspace, CHURN_FEATURES, churn_settings, as_of_us)
@@ -93,6 +96,21 @@ def score_job(
     if out is None or out.is_dir():
         out = (out or Path()) / f"{scoring.columns.file_name}.parquet"
     return _written(workspace, out, scoring, progress)
+
+
+def _default_release(workspace: Workspace) -> str:
+    """The champion of the service's store, else the release that was made last."""
+    if workspace.store.exists():
+        store = Store.open(workspace.store)
+        try:
+            state = read_rollout(store)
+        finally:
+            store.close()
+        if state is not None:
+            served = Path(state.champion.rpartition(":")[2]).name
+            if served in known_releases(workspace.releases):
+                return served
+    return newest_release(workspace.releases)
 
 
 def _written(workspace: Workspace, out: Path, scoring: BatchScorer, progress: Progress) -> Scored:

@@ -184,6 +184,7 @@ def tour(base: str, customer_id: str, now: str) -> Iterator[Call]:
     """What a CRM and a storefront would ask, in turn; an event in the middle changes what comes after."""
     score = f"/v1/customers/{customer_id}/churn"
     wish = {"customer_id": customer_id, "placement": "home", "limit": 5}
+    yield call(base, "CRM", "whom to see to first?", "GET", "/v1/customers?band=high&sort=-expected_loss&limit=3")
     yield call(base, "CRM", "is this customer about to leave?", "GET", score)
     before = call(base, "storefront", "what to show on the home page?", "POST", "/v1/recommendations", wish)
     yield before

@@ -13,8 +13,10 @@ from features.churn_features import CHURN_FEATURES
 from features.errors import ArtefactError, ConfigurationError
 from features.instants import DAY_US, format_instant, parse_instant
 from features.workspace import Workspace
+from serving.rollout import Change, set_champion
 from serving.score_book import list_books, read_book
 from serving.segments import LANGUAGES
+from serving.store import Store
 from tests.forecasting import forecasting_model, two_segments
 from tests.tiny_shop import TinyShop
 from training.batch_scorer import ScoreOptions, language_of
@@ -167,6 +169,18 @@ def test_no_book_is_written_unless_wanted_nor_before_the_newest(shop_with_releas
     with pytest.raises(ConfigurationError, match="--no-book"):
         score(shop_with_release, tmp_path / "c.parquet", keep_books=3, as_of_us=past)
     assert not (tmp_path / "c.parquet").exists()
+
+
+def test_the_release_that_is_served_scores_unless_another_is_named(
+    shop_with_release: Workspace, tmp_path: Path
+) -> None:
+    TinyShop(shop_with_release, None).release("r-two", base=1.0)
+    assert score(shop_with_release, tmp_path / "a.parquet").release == "r-two"  # of one age, the later name
+    store = Store.open(shop_with_release.store)
+    set_champion(store, "r-one", Change("ada", 0, "a test"))
+    store.close()
+    assert score(shop_with_release, tmp_path / "b.parquet").release == "r-one"
+    assert score(shop_with_release, tmp_path / "c.parquet", release_name="r-two").release == "r-two"
 
 
 def test_without_a_fitting_snapshot_the_message_says_how_to_build_one(shop_with_release: Workspace) -> None:

@@ -48,10 +48,14 @@ def demo(
     ] = False,
 ) -> None:
     """Simulate a shop, train, release, serve, and call the service as a CRM and as a storefront would."""
+    from features.churn_features import CHURN_FEATURES
+    from training.batch_scorer import ScoreOptions
     from training.batch_scoring import score_job
     from training.demo import beside, free_port, is_alive, prepare, serving, simulate_and_import, tour
     from training.feature_jobs import build_features
     from training.pipeline import run_pipeline
+    from training.reason_choice import ReasonsFor
+    from training.score_sources import newest_snapshot
     from training.tracking import code_version, page_command, page_environment
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped, too
@@ -74,7 +78,14 @@ def demo(
         progress=steps,
     )
     build_features(workspace, settings.churn, progress=steps)
-    score_job(workspace, workspace.root / "scores.csv", settings.churn, progress=steps)
+    score_job(
+        workspace,
+        workspace.root / "scores.csv",
+        settings.churn,
+        ScoreOptions(keep_books=settings.scores.keep_books, reasons_for=ReasonsFor("band", band="medium")),
+        source=newest_snapshot(workspace, CHURN_FEATURES),
+        progress=steps,
+    )
     steps("starting the service")
     page = free_port(5000)
     with serving(workspace, made.released.name, free_port(port)) as base:

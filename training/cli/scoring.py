@@ -32,7 +32,9 @@ def score_command(
             help="The file to write, .csv or .parquet, or a folder; default: here, named after model and instant."
         ),
     ] = None,
-    release: Annotated[str | None, typer.Option(help="Name of a release; default: the one made last.")] = None,
+    release: Annotated[
+        str | None, typer.Option(help="Name of a release; default: the one that is served, else the one made last.")
+    ] = None,
     as_of: Annotated[
         str | None, typer.Option(help="Exclusive instant with an offset; default: after the last recorded event.")
     ] = None,
