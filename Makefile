@@ -11,7 +11,7 @@ export BENTOML_DO_NOT_TRACK := True
 export OPENBLAS_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint types unit bench bench-features bench-import bench-train bench-batch-scoring bench-known-answers bench-http lock clean
+.PHONY: help install demo test check lint types unit bench bench-features bench-import bench-train bench-batch-scoring bench-known-answers bench-http bench-cdnow lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
@@ -67,6 +67,9 @@ bench-known-answers: $(READY)
 
 bench-http: $(READY)
 	$(BIN)/python -m benchmarks.bench_http
+
+bench-cdnow: $(READY) ## order counts beside BG/NBD on CDNOW; make bench-cdnow CDNOW=FILE for another sample
+	$(BIN)/python -m benchmarks.bench_cdnow $(if $(CDNOW),--path $(CDNOW))
 
 lock: $(READY) ## write the lock files anew
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
