@@ -35,6 +35,11 @@ class Workspace:
         return self.root / "identities"
 
     @property
+    def met_identities(self) -> Path:
+        """Outside ids that the service met first, until they are sealed into the table; readable by the owner alone."""
+        return self.root / "identities-met.db"
+
+    @property
     def pseudonym_keys(self) -> Path:
         """The keys of the pseudonyms; readable by the owner alone."""
         return self.root / "keys" / "pseudonyms.json"

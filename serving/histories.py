@@ -125,6 +125,10 @@ class Histories:
                 self._take(row)
         return len(rows)
 
+    def knows(self, customer_key: str) -> bool:
+        """Whether there is an event of the customer."""
+        return customer_key in self._rows or int(self.sealed.view.rows_of((customer_key,))[0]) >= 0
+
     def history(self, customer_key: str) -> CustomerView | None:
         """The view of one customer; None where nothing is known of the customer.
 

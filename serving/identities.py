@@ -9,20 +9,21 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from features.tables import IDENTITIES, read_table
+from serving.met_customers import known_identities
 
 __all__ = ["Identities"]
 
 
 class Identities:
-    """The table of identities, kept in memory once it was needed; a million customers take about 70 MB.
+    """The identities, kept in memory once it was needed; a million customers take about 70 MB.
 
     Reads the disk, so it is not for the event loop. A customer whose identity was erased is not found from the next
     look on.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, met: Path) -> None:
         self._path = path
+        self._met = met
         self._seen: tuple[tuple[str, int], ...] | None = None
         self._keys: pa.Array = pa.array([], pa.string())
         self._ids: pa.Array = pa.array([], pa.string())
@@ -33,6 +34,7 @@ class Identities:
 
         Raises:
             ArtefactError: the table cannot be read.
+            UnavailableError: the ids that wait to be sealed cannot be read now.
         """
         with self._lock:
             self._follow()
@@ -44,11 +46,11 @@ class Identities:
         return found
 
     def _follow(self) -> None:
-        """Read the table again when a version of it has come."""
-        log = self._path / "_delta_log"
-        seen = tuple(sorted((path.name, path.stat().st_mtime_ns) for path in log.glob("*.json")))
+        """Read everything again when a version of the table, or a new customer, has come."""
+        files = [*sorted((self._path / "_delta_log").glob("*.json")), *self._met.parent.glob(self._met.name)]
+        seen = tuple((path.name, path.stat().st_mtime_ns) for path in files)
         if seen != self._seen:
-            table = read_table(self._path, IDENTITIES)
+            table = known_identities(self._path, self._met)
             self._keys = table["customer_key"].combine_chunks()
             self._ids = table["customer_id"].combine_chunks()
             self._seen = seen

@@ -19,6 +19,7 @@ from serving.decisions import DecisionLog
 from serving.histories import Histories, SealedHistory
 from serving.identities import Identities
 from serving.intake import EventIntake
+from serving.met_customers import MetCustomers
 from serving.metrics import Metrics
 from serving.releases import Releases, Served
 from serving.rollout import Change, RolloutState, read_rollout, set_champion
@@ -36,7 +37,7 @@ class Runtime:
 
     `clock` gives UTC microseconds and `new_id` a fresh random name; both come from the edge. `out_of_stock` are items
     that no slate may show. `books` are the scores of everybody as the nightly job keeps them, `identities` the outside
-    ids of pseudonyms. `closing` gives back what was opened.
+    ids of pseudonyms, `met` those that the service was told first. `closing` gives back what was opened.
     """
 
     settings: ServiceSettings
@@ -53,6 +54,7 @@ class Runtime:
     snapshots: Snapshots
     books: ScoreBooks
     identities: Identities
+    met: MetCustomers
     closing: ExitStack = field(default_factory=ExitStack, repr=False)
     _shown: set[str] = field(default_factory=set, repr=False)
 
@@ -120,7 +122,8 @@ class Runtime:
             _out_of_stock(places.items),
             Snapshots(places.snapshots, CHURN_FEATURES),
             ScoreBooks(places.scores),
-            Identities(places.identities),
+            Identities(places.identities, places.met_identities),
+            MetCustomers(places.met_identities),
         )
 
     @property

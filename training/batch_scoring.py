@@ -20,10 +20,10 @@ import pyarrow.parquet as pq
 from features.churn_features import CHURN_FEATURES
 from features.errors import ConfigurationError
 from features.instants import format_instant
-from features.tables import IDENTITIES, read_table
 from features.workspace import Workspace
 from serving.churn_answers import model_of
 from serving.lifecycle import STAGES
+from serving.met_customers import known_identities
 from serving.release import load_release
 from serving.releases import known_releases, newest_release
 from serving.rollout import read_rollout
@@ -166,7 +166,7 @@ class _CustomerIds:
 
     @classmethod
     def of(cls, workspace: Workspace, keys: pa.Array) -> _CustomerIds:
-        identities = read_table(workspace.identities, IDENTITIES)
+        identities = known_identities(workspace.identities, workspace.met_identities)
         places = pc.index_in(keys, value_set=identities["customer_key"].combine_chunks())
         return cls(identities["customer_id"].combine_chunks(), places)
 

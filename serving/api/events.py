@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -27,7 +28,7 @@ async def post_events(request: Request) -> Response:
     runtime = ready(request)
     body = await body_of(request, EventsBody)
     fitting, rejected = rejections(body.events)
-    rows = []
+    rows, named = [], {}
     latest_us, currency = runtime.clock() + CLOCK_SKEW_US, runtime.histories.currency
     for index, event in fitting:
         row = _row(runtime, event)
@@ -41,12 +42,25 @@ async def post_events(request: Request) -> Response:
         else:
             currency = currency or event.currency
             rows.append(row)
+            named[row["customer_key"]] = event.customer_id
+    await _met(runtime, named)
     accepted, deduplicated = await _kept(runtime, rows)
     for outcome, count in (("accepted", accepted), ("deduplicated", deduplicated), ("rejected", len(rejected))):
         if count:
             runtime.metrics.events.labels(outcome).inc(count)
     rejected.sort(key=lambda one: int(one["index"]))
     return json_answer({"accepted": accepted, "deduplicated": deduplicated, "rejected": rejected}, 202)
+
+
+async def _met(runtime: Runtime, named: dict[str, str | None]) -> None:
+    """The ids of customers who are new here are on disk before their events are."""
+    new = {
+        key: customer_id
+        for key, customer_id in named.items()
+        if customer_id is not None and not runtime.met.has_seen(key) and not runtime.histories.knows(key)
+    }
+    if new:
+        await to_thread.run_sync(runtime.met.meet, new)
 
 
 async def _kept(runtime: Runtime, rows: list[dict[str, Any]]) -> tuple[int, int]:

@@ -78,6 +78,7 @@ def serve_command(
 def seal_command(context: typer.Context) -> None:
     """Move the events that the service accepted into the event log, so that the next training sees them."""
     from features.event_log import EventLog
+    from serving.met_customers import MetCustomers
     from serving.sealing import seal
 
     session: CliContext = context.obj
@@ -86,10 +87,13 @@ def seal_command(context: typer.Context) -> None:
         sealed = seal(store, EventLog.open(session.workspace.event_log))
     finally:
         store.close()
+    n_met = MetCustomers(session.workspace.met_identities).fold_into(session.workspace.identities)
     if session.json:
-        typer.echo(json.dumps({"sealed": sealed.n_sealed, "known": sealed.n_known, "log_version": sealed.version}))
+        told = {"sealed": sealed.n_sealed, "known": sealed.n_known, "new_customers": n_met}
+        typer.echo(json.dumps(told | {"log_version": sealed.version}))
     else:
         typer.echo(f"{sealed.n_sealed:,} events sealed, {sealed.n_known:,} known already; log version {sealed.version}")
+        typer.echo(f"{n_met:,} customers were met by the service first; their ids are kept now with the others")
 
 
 @rollout_app.command("start")
