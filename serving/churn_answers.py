@@ -34,7 +34,11 @@ FINGERPRINT = CHURN_FEATURES.fingerprint()
 
 @dataclass(frozen=True)
 class ChurnRequest:
-    """What is wanted: a past instant (or None for now), stored or fresh features, and what to tell beside the score."""
+    """What is wanted: a past instant (or None for now), stored or fresh features, and what to tell beside the score.
+
+    `trend_computed`: where no book of scores tells the trend, compute the earlier score from the history, which costs
+    as much as the score itself.
+    """
 
     as_of: str | None = None
     stored: bool = False
@@ -42,6 +46,7 @@ class ChurnRequest:
     actions: bool = True
     forecast: bool = True
     trend: bool = True
+    trend_computed: bool = False
     segment: bool = True
     what_if: bool = False
     language: Language = LANGUAGES[0]
@@ -216,13 +221,14 @@ def _beside(
 def _trends(
     runtime: Runtime, gathered: Gathered, release: Release, table: FeatureTable, scores: ChurnScores
 ) -> list[dict[str, Any]]:
-    """`trend` and `population_percentile`: from the books of scores, else from the history as it was a week before."""
+    """`trend` and `population_percentile`: from the books of scores, else, if wanted, from the history a week before."""
     then_us = table.as_of_us - TREND_US
     earlier = runtime.books.near(then_us, release.name)
     population = runtime.books.near(table.as_of_us, release.name, within_days=TREND_DAYS)
     probabilities, keys = scores.churn_probability.tolist(), table.customer_keys.tolist()
     trends = [from_book(earlier, key, p) for key, p in zip(keys, probabilities, strict=True)]
-    lacking = {key: row for row, key in enumerate(keys) if trends[row]["basis"] is None}
+    wanted = gathered.request.trend_computed
+    lacking = {key: row for row, key in enumerate(keys) if wanted and trends[row]["basis"] is None}
     history = {key: one.values for key, one in known_at(gathered.views, then_us).items()} if lacking else {}
     found = [key for key in lacking if key in history]
     if found:

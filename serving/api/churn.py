@@ -59,6 +59,7 @@ def _wanted(query: ChurnQuery, language: Language) -> ChurnRequest:
         actions="actions" in query.include,
         forecast="forecast" in query.include,
         trend="trend" in query.include,
+        trend_computed="include" in query.model_fields_set,
         segment="segment" in query.include,
         what_if="what_if" in query.include,
         language=language,

@@ -129,7 +129,9 @@ def test_without_a_book_the_trend_is_computed_from_the_history_a_week_before(run
     week_ago = format_instant(NOW_US - 7 * DAY_US)
 
     async def talk(client: httpx.AsyncClient) -> tuple[Any, Any]:
-        now = (await client.get("/v1/customers/c39/churn")).json()
+        now = (await client.get("/v1/customers/c39/churn?include=trend")).json()
+        by_default = (await client.get("/v1/customers/c39/churn")).json()
+        assert by_default["trend"] == {"delta_7d": None, "basis": None, "since": None}  # books alone: it costs nothing
         return now, (await client.get(f"/v1/customers/c39/churn?as_of={week_ago}")).json()
 
     now, then = running.run(talk)
@@ -143,7 +145,7 @@ def test_a_customer_who_was_unknown_a_week_ago_has_no_trend(running: Running) ->
         event = {"event_id": "n1", "customer_id": "new", "kind": "view", "item_id": "eggs"}
         event |= {"occurred_at": format_instant(NOW_US - DAY_US)}
         await client.post("/v1/events", json={"events": [event]})
-        return (await client.get("/v1/customers/new/churn")).json()["trend"]
+        return (await client.get("/v1/customers/new/churn?include=trend")).json()["trend"]
 
     assert running.run(talk) == {"delta_7d": None, "basis": None, "since": None}
 
@@ -167,5 +169,5 @@ def test_a_book_of_another_release_is_no_measure(running: Running) -> None:
     for days_ago in (7, 0):
         at = facts(NOW_US - days_ago * DAY_US, "second")
         write_book(running.shop.workspace.scores, at, book_rows({key: {}}), keep=9)
-    body = running.call("GET", "/v1/customers/c39/churn").json()
+    body = running.call("GET", "/v1/customers/c39/churn?include=trend").json()
     assert (body["trend"]["basis"], body["population_percentile"]) == ("recomputed", None)
