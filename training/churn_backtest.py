@@ -19,13 +19,15 @@ from training.churn_judging import Traits, reason_sums
 from training.churn_report import ChurnReport
 from training.churn_settings import ChurnSettings
 from training.cutoffs import backtest_cutoffs, observed_span, split_in_time
+from training.log_data import Progress, silent
 from training.reason_stability import ReasonStability, reason_stability
 
-__all__ = ["LEAST_CUTOFFS", "ChurnBacktest", "backtest_churn"]
+__all__ = ["LEAST_CUTOFFS", "ChurnBacktest", "backtest_churn", "reasons_kept"]
 
 LEAST_CUTOFFS = 6
 """As many cut-offs a backtest should have to convince; where the log allows fewer, it says so."""
 
+MOST_CUTOFFS = 8
 _REASON_ROWS = 1_000
 
 
@@ -88,8 +90,9 @@ def backtest_churn(
     *,
     observed_until_us: int | None = None,
     traits: Traits | None = None,
+    progress: Progress = silent,
 ) -> ChurnBacktest:
-    """Refit and judge at each of several cut-offs, as if it were then; by default see `backtest_cutoffs`.
+    """Refit and judge at each of several cut-offs, as if it were then; by default 6 to 8, see `backtest_cutoffs`.
 
     Cut-offs without enough history before them are skipped and named.
 
@@ -98,12 +101,14 @@ def backtest_churn(
     """
     first_us, last_us = observed_span(view)
     end_us = last_us if observed_until_us is None else observed_until_us
-    chosen = backtest_cutoffs(first_us, end_us, settings, LEAST_CUTOFFS) if cutoffs is None else sorted(cutoffs)
+    spread = {"least": LEAST_CUTOFFS, "most": MOST_CUTOFFS}
+    chosen = backtest_cutoffs(first_us, end_us, settings, **spread) if cutoffs is None else sorted(cutoffs)
     reports: list[ChurnReport] = []
     stabilities: list[ReasonStability] = []
     skipped: list[tuple[int, str]] = []
     before: Fitted | None = None
-    for cutoff in chosen:
+    for place, cutoff in enumerate(chosen, start=1):
+        progress(f"refitting and judging at {format_instant(cutoff)[:10]}, cut-off {place} of {len(chosen)}")
         try:
             split = split_in_time(first_us, end_us, settings, test_us=cutoff)
             fitted = fit_as_of(view, feature_set, split, settings, end_us)

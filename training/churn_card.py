@@ -19,8 +19,10 @@ from training.churn_slices import SliceFigures
 from training.drift import Drift
 from training.model_card import ModelCard, Picture, Section, Table
 from training.plotting import shown_model
+from training.segment_card import segment_section
+from training.segmenting import Segmented
 
-__all__ = ["backtest_section", "churn_card", "contact_section"]
+__all__ = ["backtest_card", "churn_card"]
 
 
 @cache
@@ -34,6 +36,7 @@ def churn_card(
     pictures: Mapping[str, bytes],
     facts: Mapping[str, str],
     backtest: ChurnBacktest | None = None,
+    segmented: Segmented | None = None,
 ) -> ModelCard:
     """The card of a churn model; `pictures` by file name, `facts` name the data and the code."""
     report, model = trained.report, trained.model
@@ -42,13 +45,14 @@ def churn_card(
     sections = [
         _calibration(report, pictures),
         _ranking(report, pictures),
-        contact_section(report, pictures),
-        *([] if backtest is None else [backtest_section(backtest, pictures)]),
+        _contacts(report, pictures),
+        *([] if backtest is None else [_backtest(backtest, pictures)]),
         *([_slices(report, pictures)] if report.slices else []),
+        *([] if segmented is None else [segment_section(segmented, _shown(pictures, "segments.png"))]),
         _reasons(report, pictures),
         _change(report, pictures),
         _made_of(trained, facts),
-        Section("What the words mean", tables=(Table("", ("word", "meaning"), tuple(_words()["glossary"].items())),)),
+        _glossary(),
     ]
     return ModelCard(
         title="Churn model",
@@ -60,7 +64,24 @@ def churn_card(
     )
 
 
-def contact_section(report: ChurnReport, pictures: Mapping[str, bytes]) -> Section:
+def backtest_card(backtest: ChurnBacktest, pictures: Mapping[str, bytes]) -> ModelCard:
+    """The card of a backtest by itself: the recipe at every cut-off."""
+    return ModelCard(
+        title="Churn model: backtest",
+        purpose="The recipe of the churn model, refitted and judged at several cut-offs in the past with what was "
+        "known by then. No model of these is kept.",
+        verdicts=backtest.sentences,
+        sections=(
+            _backtest(backtest, pictures),
+            Section(
+                "What the words mean", tables=(Table("", ("word", "meaning"), tuple(_words()["glossary"].items())),)
+            ),
+        ),
+        limits=("A recipe that held in the past need not hold when prices, goods or habits change.",),
+    )
+
+
+def _contacts(report: ChurnReport, pictures: Mapping[str, bytes]) -> Section:
     """What a campaign would bring: leavers reached and loyal customers bothered at every cut-off."""
     curve = report.contacts
     known = math.isfinite(curve.rows[0].profit)
@@ -96,7 +117,7 @@ def contact_section(report: ChurnReport, pictures: Mapping[str, bytes]) -> Secti
     return Section("What would a campaign bring?", words, (table,), _shown(pictures, "contacts.png"))
 
 
-def backtest_section(backtest: ChurnBacktest, pictures: Mapping[str, bytes]) -> Section:
+def _backtest(backtest: ChurnBacktest, pictures: Mapping[str, bytes]) -> Section:
     """Whether it held before: every cut-off, beside the baselines, and how far reasons stay."""
     names = tuple(shown_model(figures.model) for figures in backtest.reports[0].figures)
     rows = tuple(
@@ -126,8 +147,7 @@ def backtest_section(backtest: ChurnBacktest, pictures: Mapping[str, bytes]) -> 
         columns = ("retrained at", "first three reasons kept", "same first reason", "rank correlation of weights")
         tables.append(Table("Reasons of the same customers, from one retraining to the next", columns, kept))
     skipped = tuple(f"Not judged: {why}" for _, why in backtest.skipped)
-    words = (*backtest.sentences, *skipped)
-    return Section("Did it hold before?", words, tuple(tables), _shown(pictures, "backtest.png"))
+    return Section("Did it hold before?", skipped, tuple(tables), _shown(pictures, "backtest.png"))
 
 
 def _calibration(report: ChurnReport, pictures: Mapping[str, bytes]) -> Section:
@@ -267,6 +287,11 @@ def _made_of(trained: ChurnTraining, facts: Mapping[str, str]) -> Section:
         *facts.items(),
     )
     return Section("What was it made of?", tables=(Table("", ("fact", "value"), rows),))
+
+
+def _glossary() -> Section:
+    meanings = tuple(_words()["glossary"].items())
+    return Section("What the words mean", tables=(Table("", ("word", "meaning"), meanings),))
 
 
 def _shown(pictures: Mapping[str, bytes], *names: str) -> tuple[Picture, ...]:

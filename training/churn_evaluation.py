@@ -18,13 +18,15 @@ from features.errors import NotEnoughDataError
 from features.feature_set import FeatureSet
 from serving.bands import Bands
 from serving.churn_model import ChurnModel
-from training.churn import choose_bands, fit_churn
-from training.churn_baselines import Baseline, fit_baselines
+from training.band_costs import LossCurve, bands_for, calibration_losses
+from training.churn import fit_churn
+from training.churn_baselines import Baseline, fit_baselines, repeat_buying
 from training.churn_judging import OURS, Traits, judge_churn
 from training.churn_report import ChurnReport
 from training.churn_settings import ChurnSettings
 from training.cutoffs import TimeSplit, observed_span, split_in_time
 from training.drift import DriftReference, drift_reference
+from training.release_settings import BandSettings
 from training.screening import Findings, screen
 from training.training_set import TrainingSet, build_training_set, label_cutoff
 
@@ -49,10 +51,12 @@ class ChurnTraining:
 
     reference: what the released model was fitted on looked like, to measure drift from.
     findings: what was found in these rows before fitting.
+    losses: what bands are chosen from by costs; None where no value is known.
     """
 
     model: ChurnModel
     bands: Bands
+    losses: LossCurve | None
     report: ChurnReport
     split: TimeSplit
     refit: bool
@@ -64,7 +68,8 @@ class ChurnTraining:
     @property
     def sentences(self) -> tuple[str, ...]:
         """What was found in the data, and the verdicts on the model, in words."""
-        return (*self.findings.sentences, *self.report.sentences)
+        chosen = () if self.bands.choice is None else (self.bands.choice.sentence,)
+        return (*self.findings.sentences, *self.report.sentences, *chosen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +78,7 @@ class Fitted:
 
     model: ChurnModel
     bands: Bands
+    losses: LossCurve | None
     baselines: tuple[Baseline, ...]
     n_training_rows: int
     n_calibration_rows: int
@@ -108,6 +114,7 @@ def train_churn(
     return ChurnTraining(
         model=fitted.model,
         bands=fitted.bands,
+        losses=fitted.losses,
         report=report,
         split=split,
         refit=settings.refit_on_all,
@@ -129,15 +136,22 @@ def fit_as_of(
     training_set, calibration_set = label_fitting(view, feature_set, split, settings, end_us)
     screened = screen(training_set, settings, feature_set)
     model = fit_churn(screened.rows, calibration_set, settings)
+    losses = calibration_losses(model, calibration_set, n_eligible=_n_eligible(split, training_set, calibration_set))
     return Fitted(
         model=model,
-        bands=choose_bands(model.probabilities(calibration_set.values)),
+        bands=bands_for(losses, settings.costs, model.reference, BandSettings()),
+        losses=losses,
         baselines=fit_baselines(screened.rows, calibration_set),
         n_training_rows=training_set.n_rows,
         n_calibration_rows=calibration_set.n_rows,
         reference=_reference(training_set, calibration_set, model),
         findings=screened.findings,
     )
+
+
+def _n_eligible(split: TimeSplit, training_set: TrainingSet, calibration_set: TrainingSet) -> int:
+    """Customers asked about at the calibration cut-off, of whom some may have been fitted on."""
+    return calibration_set.n_rows + int((training_set.as_of_us == split.calibration).sum())
 
 
 def label_fitting(

@@ -36,7 +36,7 @@ from training.drift import DriftReference, input_drift
 from training.quality_estimate import CheckedEstimate, check_estimate, estimate_quality
 from training.training_set import TrainingSet
 
-__all__ = ["OURS", "judge_churn", "reason_groups", "reason_sums"]
+__all__ = ["OURS", "Traits", "contacts_of", "judge_churn", "reason_groups", "reason_sums"]
 
 Array = npt.NDArray[np.float64]
 Traits = Mapping[str, npt.NDArray[np.object_]]
@@ -96,14 +96,14 @@ def judge_churn(
         scored=ScoredSlice(labels, probabilities, by_horizon),
         horizons=horizon_figures(by_horizon, test_set.customer_rows, rng, settings.bootstrap_replicates),
         slices=slice_figures(labels, said, groupings_of(table, model.categories, rows_of)),
-        contacts=_contacts(labels, said, scores.forecast, settings.costs),
+        contacts=contacts_of(labels, said, scores.forecast, settings.costs),
         estimate=_checked(labels, said, bands.high, rng, settings.bootstrap_replicates),
         drift=() if reference is None else input_drift(reference, test_set.values),
         weights_of_reasons=_weights(model, test_set.values[:_REASON_ROWS]),
     )
 
 
-def _contacts(
+def contacts_of(
     labels: npt.NDArray[np.bool_], said: Array, forecast: Forecast | None, costs: CostSettings | None
 ) -> ContactCurve:
     """What contacting the riskiest would have brought; without costs, or any value learnt, no profit is told."""

@@ -6,20 +6,27 @@ from collections.abc import Mapping
 
 from training.churn_backtest import ChurnBacktest
 from training.churn_campaign_plots import backtest_png, contacts_png
-from training.churn_card import churn_card
+from training.churn_card import backtest_card, churn_card
 from training.churn_evaluation import ChurnTraining
+from training.churn_files import ChurnParts
 from training.churn_plots import churn_pngs
 from training.model_card import card_files
+from training.segment_report import segments_csv, segments_png
+from training.segmenting import Segmented
 from training.tracking import RunLog
 
-__all__ = ["DRIFT", "MONITORING_FOLDER", "record_backtest", "record_churn"]
+__all__ = ["DRIFT", "MONITORING_FOLDER", "record_backtest_run", "record_churn"]
 
 MONITORING_FOLDER, DRIFT = "monitoring", "drift.json"
 """Where in a run's artefacts the bins of the training rows lie; `holdfast monitor` reads them."""
 
 
 def record_churn(
-    run: RunLog, trained: ChurnTraining, tags: Mapping[str, str], backtest: ChurnBacktest | None = None
+    run: RunLog,
+    trained: ChurnTraining,
+    tags: Mapping[str, str],
+    backtest: ChurnBacktest | None = None,
+    segmented: Segmented | None = None,
 ) -> str:
     """Record a trained churn model and return the digest of its files."""
     report = trained.report
@@ -33,16 +40,30 @@ def record_churn(
     )
     pictures = churn_pngs(report) | {"contacts.png": contacts_png(report)}
     if backtest is not None:
-        record_backtest(run, backtest)
+        _record_cutoffs(run, backtest)
         pictures["backtest.png"] = backtest_png(backtest)
+    if segmented is not None:
+        run.metrics(segmented.metrics())
+        run.files("segments", {"segments.csv": segments_csv(segmented.rows)})
+        pictures["segments.png"] = segments_png(segmented.rows)
     run.files("plots", pictures)
-    run.files("card", card_files(churn_card(trained, pictures, tags, backtest)))
+    run.files("card", card_files(churn_card(trained, pictures, tags, backtest, segmented)))
     run.files(MONITORING_FOLDER, {DRIFT: trained.reference.to_json()})
-    return run.model_files(trained.model.to_files())
+    segments = None if segmented is None else segmented.segmentation
+    return run.model_files(ChurnParts(trained.model, trained.losses, segments).to_files())
 
 
-def record_backtest(run: RunLog, backtest: ChurnBacktest) -> None:
-    """Record the figures of every cut-off of a backtest, by their place from the oldest, `backtest.1.auc` and so on."""
+def record_backtest_run(run: RunLog, backtest: ChurnBacktest) -> None:
+    """Record a backtest as a run of its own, with a card that shows every cut-off."""
+    _record_cutoffs(run, backtest)
+    run.tags({"kind": "backtest", "mlflow.note.content": "\n\n".join(backtest.sentences)})
+    pictures = {"backtest.png": backtest_png(backtest)}
+    run.files("plots", pictures)
+    run.files("card", card_files(backtest_card(backtest, pictures)))
+
+
+def _record_cutoffs(run: RunLog, backtest: ChurnBacktest) -> None:
+    """The figures of every cut-off, by their place from the oldest: `backtest.1.auc` and so on."""
     run.metrics({"backtest.n_cutoffs": float(len(backtest.reports))})
     for place, report in enumerate(backtest.reports, start=1):
         run.metrics(report.metrics(), f"backtest.{place}.")

@@ -80,26 +80,34 @@ def rolling_cutoffs(first_us: int, last_us: int, settings: ChurnSettings) -> tup
     return _stepping_back(latest, earliest, settings)
 
 
-def backtest_cutoffs(first_us: int, last_us: int, settings: ChurnSettings, least: int) -> tuple[int, ...]:
+def backtest_cutoffs(first_us: int, last_us: int, settings: ChurnSettings, *, least: int, most: int) -> tuple[int, ...]:
     """Cut-offs to judge at, ascending: `step_days` apart, or closer where fewer than `least` would fit.
 
-    Never closer than 7 days. Before each there is history, a label window for training and calibration, and more
-    history before that; the last one's label window ends with the log.
+    Never closer than 7 days; of more than `most` that many are taken, evenly spread. Before each there is history, a
+    label window for training and calibration, and more history before that; the last one's label window ends with the
+    log.
 
     Raises:
         NotEnoughDataError: no cut-off can be labelled at all.
 
     >>> from training.churn_problem import ChurnProblem
     >>> settings = ChurnSettings(problem=ChurnProblem(horizons_days=(30,)), min_history_days=60, step_days=30)
-    >>> [cutoff // DAY_US for cutoff in backtest_cutoffs(0, 200 * DAY_US, settings, least=6)]
+    >>> [cutoff // DAY_US for cutoff in backtest_cutoffs(0, 200 * DAY_US, settings, least=6, most=8)]
     [90, 106, 122, 138, 154, 170]
+    >>> [cutoff // DAY_US for cutoff in backtest_cutoffs(0, 500 * DAY_US, settings, least=2, most=3)]
+    [110, 290, 470]
     """
     latest = rolling_cutoffs(first_us, last_us, settings)[-1]
     earliest = first_us + settings.min_history_days * DAY_US + settings.horizon_us + settings.embargo_days * DAY_US
     span_days = (latest - earliest) // DAY_US
     closer = max(_CLOSEST_DAYS, span_days // max(least - 1, 1))
     step = min(settings.step_days, closer) * DAY_US
-    return tuple(range(latest, min(earliest, latest) - 1, -step))[::-1]
+    every = range(latest, min(earliest, latest) - 1, -step)[::-1]
+    if len(every) <= most:
+        return tuple(every)
+    if most == 1:
+        return (latest,)
+    return tuple(every[round(place * (len(every) - 1) / (most - 1))] for place in range(most))
 
 
 def split_in_time(

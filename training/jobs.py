@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from features.churn_features import CHURN_FEATURES
 from features.errors import NotEnoughDataError
@@ -18,8 +19,9 @@ from features.workspace import Workspace
 from training.churn_backtest import ChurnBacktest, backtest_churn
 from training.churn_evaluation import train_churn
 from training.churn_problem import ChurnProblem
-from training.churn_recording import record_churn
-from training.cutoffs import TimeSplit
+from training.churn_recording import record_backtest_run, record_churn
+from training.customer_traits import read_traits
+from training.cutoffs import TimeSplit, backtest_cutoffs
 from training.log_data import LogData, Progress, read_log, silent
 from training.model_card import card_files
 from training.recommender_card import recommender_card
@@ -27,10 +29,20 @@ from training.recommender_evaluation import RecommenderTraining, backtest_recomm
 from training.recommender_plots import recommender_pngs
 from training.recommender_report import RecommenderReport
 from training.registry import CHURN, RECOMMENDER, ModelVersion, Registry
+from training.segmenting import segment_customers
 from training.settings import Settings
 from training.tracking import RunLog, open_tracking, recorded_run
 
-__all__ = ["LogData", "Progress", "Trained", "backtest_churn_job", "read_log", "silent", "train_churn_job"]
+__all__ = [
+    "Backtested",
+    "LogData",
+    "Progress",
+    "Trained",
+    "backtest_churn_job",
+    "read_log",
+    "silent",
+    "train_churn_job",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +57,26 @@ class Trained:
     report: object = field(repr=False)
 
 
+@dataclass(frozen=True, eq=False)
+class Backtested:
+    """A backtest as recorded: its run, and the card to read."""
+
+    backtest: ChurnBacktest
+    run_id: str
+    card: Path
+
+
 def train_churn_job(
-    workspace: Workspace, settings: Settings, *, code_version: str, progress: Progress = silent
+    workspace: Workspace,
+    settings: Settings,
+    *,
+    code_version: str,
+    backtest: bool = False,
+    progress: Progress = silent,
 ) -> Trained:
     """Train the churn model on the newest log, judge it beside its baselines, record the run, register a challenger.
+
+    With `backtest` the recipe is judged at several cut-offs too, and the card tells.
 
     Raises:
         NotEnoughDataError: the log is too short or holds too few customers.
@@ -61,10 +89,17 @@ def train_churn_job(
     with recorded_run(tracking, CHURN, f"churn, log {data.version}", tags) as run:
         run.params({"data": data.facts(), "churn": dataclasses.asdict(settings.churn)})
         progress("computing features at several cut-offs, fitting and judging the churn model")
-        trained = train_churn(data.view, CHURN_FEATURES, settings.churn, observed_until_us=data.end_us)
+        traits = read_traits(workspace.customers, data.view.customer_keys)
+        trained = train_churn(data.view, CHURN_FEATURES, settings.churn, observed_until_us=data.end_us, traits=traits)
+        held = _backtest(workspace, data, settings, None, progress) if backtest else None
+        progress("fitting segments")
+        segmented = segment_customers(
+            data.view, CHURN_FEATURES, trained.report.as_of_us, settings.churn, observed_until_us=data.end_us
+        )
         progress("recording the run")
         tags |= trained.findings.tags() | {"drift_digest": trained.reference.digest}
-        digest = record_churn(run, trained, tags | {"question": settings.churn.problem.sentence()})
+        said = tags | {"question": settings.churn.problem.sentence()}
+        digest = record_churn(run, trained, said, held, segmented)
     progress("registering the challenger")
     report = trained.report
     learnt_until = format_instant(_learnt_until(trained.split, settings))
@@ -169,12 +204,48 @@ def backtest_recommender_job(
     return backtest_recommender(data.view, chosen, settings.recommender, settings.evaluation)
 
 
-def backtest_churn_job(workspace: Workspace, settings: Settings, *, progress: Progress = silent) -> ChurnBacktest:
-    """Refit and judge the churn model at every cut-off that can be labelled, as if it were then; registers nothing."""
+def backtest_churn_job(
+    workspace: Workspace,
+    settings: Settings,
+    *,
+    code_version: str,
+    cutoffs: int | None = None,
+    progress: Progress = silent,
+) -> Backtested:
+    """Refit and judge the churn model at several cut-offs, as if it were then; record it, register nothing.
+
+    `cutoffs`: how many, by default at least 6 where the log allows and at most 8.
+
+    Raises:
+        NotEnoughDataError: no cut-off can be judged.
+        UnavailableError: the MLflow database is locked.
+    """
+    tracking = open_tracking(workspace, wait_seconds=settings.tracking.lock_wait_seconds)
     progress("reading the event log")
     data = read_log(workspace)
-    progress("refitting and judging at each cut-off")
-    return backtest_churn(data.view, CHURN_FEATURES, settings.churn, observed_until_us=data.end_us)
+    tags = _tags(data, code_version) | question_tags(settings.churn.problem)
+    with recorded_run(tracking, CHURN, f"backtest, log {data.version}", tags) as run:
+        run.params({"data": data.facts(), "churn": dataclasses.asdict(settings.churn)})
+        done = _backtest(workspace, data, settings, cutoffs, progress)
+        record_backtest_run(run, done)
+    return Backtested(done, run.run_id, run.folder / "card" / "card.html")
+
+
+def _backtest(
+    workspace: Workspace, data: LogData, settings: Settings, cutoffs: int | None, progress: Progress
+) -> ChurnBacktest:
+    chosen = None
+    if cutoffs is not None:
+        chosen = backtest_cutoffs(data.first_us, data.end_us, settings.churn, least=cutoffs, most=cutoffs)
+    return backtest_churn(
+        data.view,
+        CHURN_FEATURES,
+        settings.churn,
+        chosen,
+        observed_until_us=data.end_us,
+        traits=read_traits(workspace.customers, data.view.customer_keys),
+        progress=progress,
+    )
 
 
 def question_tags(problem: ChurnProblem) -> dict[str, str]:

@@ -1,23 +1,30 @@
+import html
+
 import numpy as np
 import pytest
 
 from features.churn_features import CHURN_FEATURES
 from features.customer_view import CustomerView
 from features.errors import NotEnoughDataError
-from features.instants import DAY_US
+from features.instants import DAY_US, format_instant
 from serving.bands import Bands
+from serving.forecast import Forecast
 from tests.churn_worlds import crossed_log_odds, known_law, orders
 from training.churn import fit_churn
 from training.churn_backtest import backtest_churn
 from training.churn_baselines import fit_baselines
-from training.churn_campaign_plots import contacts_png
+from training.churn_campaign_plots import backtest_png, contacts_png
+from training.churn_card import backtest_card, churn_card
 from training.churn_evaluation import judge_churn, train_churn
+from training.churn_judging import contacts_of
 from training.churn_metrics import Interval, auc
 from training.churn_plots import churn_pngs
 from training.churn_problem import ChurnProblem
 from training.churn_report import Comparison
 from training.churn_settings import ChurnSettings, TreeSettings
+from training.cost_settings import CostSettings
 from training.cutoffs import TimeSplit
+from training.model_card import card_files
 
 SETTINGS = ChurnSettings(
     problem=ChurnProblem(horizons_days=(10, 20, 30), eligible_days=60),
@@ -87,6 +94,43 @@ def test_a_verdict_needs_an_interval_without_zero(low, high, verdict):
     assert Comparison("logistic", (low + high) / 2, Interval(low, high)).verdict == verdict
 
 
+def test_the_report_tells_of_horizons_slices_campaign_and_what_was_to_be_expected(report):
+    found, _, test = report
+    assert found.horizons[-1].brier == found.figures[0].brier
+    assert found.metrics()["ece_90d"] == found.metrics()["ece"] == found.horizons[-1].ece
+    assert {row.dimension for row in found.slices} >= {"orders so far", "money spent in the last 365 days"}
+    last = found.contacts.rows[-1]
+    assert (last.leavers_reached, last.loyal_bothered) == (test.labels.sum(), (~test.labels).sum())
+    assert np.isnan(last.profit)  # nobody told what an offer costs
+    assert found.estimate.of("auc").true == found.figures[0].auc
+    assert abs(found.metrics()["auc_expected"] - found.metrics()["auc"]) < 0.05
+    assert next(iter(found.weights_of_reasons)) in {"overdue", "late_delivery"}  # the two features of the law
+
+
+def test_profit_is_told_where_costs_and_values_are_known():
+    labels, said = np.array([True, False]), np.array([0.8, 0.4])
+    unknown = np.full((2, 1), np.nan)
+    worth = Forecast((90,), said[:, None], *([unknown] * 4), np.array([20_000.0, 10_000.0]), said)
+    # a leaver contacted brings .2 * .5 * 20,000 - 500, a loyal customer costs 500
+    curve = contacts_of(labels, said, worth, CostSettings(margin_share=0.5, offer_minor=500, save_rate=0.2))
+    assert [curve.rows[0].profit, curve.rows[-1].profit] == [1_500.0, 1_000.0]
+    assert curve.best.n_contacted == 1
+    assert "500 minor units" in curve.meaning
+
+
+def test_the_card_holds_every_picture_and_says_what_a_reader_asks(trained):
+    pictures = churn_pngs(trained.report) | {"contacts.png": contacts_png(trained.report)}
+    assert "drift.png" in pictures
+    page = card_files(churn_card(trained, pictures, {"log_version": "7"}))["card.html"].decode()
+    assert page.count("data:image/png;base64,") == len(pictures)
+    for words in ("taken at their word", "find those who leave", "campaign bring", "better or worse", "it look at"):
+        assert words in page
+    for sentence in trained.sentences:
+        assert html.escape(sentence) in page
+    assert "log_version" in page
+    assert ">nan" not in page
+
+
 def test_plots_are_png(report):
     pictures = churn_pngs(report[0]) | {"contacts.png": contacts_png(report[0])}
     assert {"calibration.png", "gain_and_lift.png", "roc_and_precision_recall.png", "reasons.png"} < set(pictures)
@@ -149,7 +193,17 @@ def test_the_backtest_judges_each_cutoff_and_names_those_it_skips(histories):
     (skipped,) = found.skipped
     assert skipped[0] == 50 * DAY_US
     assert "60 are needed" in skipped[1]
-    assert len(found.rows()) == 6
+    assert len(found.rows()) == 2 * len(found.reports[0].figures)
+    (kept,) = found.stabilities
+    assert kept.n == min(found.reports[1].n_customers, 1_000)
+    assert 0 <= kept.same_first <= 1
+    assert 0 < kept.top_overlap <= 1
+    assert "Refitted and judged at 2 cut-offs, 100 days apart" in found.sentences[0]
+    assert "too short for 6" in found.sentences[0]
+    card = card_files(backtest_card(found, {"backtest.png": backtest_png(found)}))
+    page = card["card.html"].decode()
+    assert "Not judged: " in page
+    assert all(format_instant(report.as_of_us)[:10] in page for report in found.reports)
 
 
 def test_a_backtest_without_any_cutoff_left_is_refused(histories):

@@ -225,7 +225,8 @@ def test_help_does_not_import_what_trains(tmp_path: Path) -> None:
 def test_undefined_figure_of_a_backtest_is_null_and_the_json_can_be_read(tmp_path, monkeypatch):
     from types import SimpleNamespace
 
-    done = SimpleNamespace(rows=lambda: [{"model": "ours", "customers": 3, "auc": float("nan")}], skipped=())
+    rows = [{"model": "ours", "customers": 3, "auc": float("nan")}]
+    done = SimpleNamespace(backtest=SimpleNamespace(rows=lambda: rows, skipped=(), sentences=()), card="card.html")
     monkeypatch.setattr("training.jobs.backtest_churn_job", lambda *_, **__: done)
     printed = CommandLine(Workspace(tmp_path)).run("backtest", "churn").stdout
     row = json.loads(printed, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))["rows"][0]

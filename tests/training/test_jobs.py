@@ -11,8 +11,8 @@ from features.errors import ArtefactError, NotEnoughDataError, UnavailableError
 from features.event_log import EventLog
 from features.instants import parse_instant
 from features.workspace import Workspace
-from serving.churn_model import ChurnModel
 from serving.recommender import Recommender
+from training.churn_files import read_churn_parts
 from training.churn_problem import ChurnProblem
 from training.churn_recording import DRIFT, MONITORING_FOLDER
 from training.drift import DriftReference
@@ -50,7 +50,9 @@ def test_the_churn_job_records_a_run_and_registers_a_loadable_challenger(
     assert version.tags["code_version"] == "abc"
     assert version.tags["fingerprint"] == CHURN_FEATURES.fingerprint()
     assert parse_instant(version.tags["learnt_until"]) <= parse_instant(version.tags["test_as_of"])
-    model = ChurnModel.from_files(registry.files(version))
+    parts = read_churn_parts(registry.files(version))
+    model = parts.model
+    assert parts.segments is not None
     assert model.fingerprint == CHURN_FEATURES.fingerprint()
     assert model.horizon_days == 60
     data = registry.tracking.client.get_run(trained.run_id).data
@@ -183,8 +185,9 @@ def test_the_log_ends_just_after_its_last_event(shop: Workspace) -> None:
 
 @pytest.mark.slow
 def test_a_backtest_judges_several_cutoffs_and_registers_nothing(shop: Workspace, quick_settings: Settings) -> None:
-    churn = backtest_churn_job(shop, quick_settings)
-    assert len({row["as_of"] for row in churn.rows()}) >= 3
+    churn = backtest_churn_job(shop, quick_settings, code_version="abc", cutoffs=4)
+    assert len({row["as_of"] for row in churn.backtest.rows()}) == 4
+    assert churn.card.read_text().count("data:image/png;base64,") == 1
     reports = backtest_recommender_job(shop, quick_settings, cutoffs=2)
     assert reports[1].as_of_us - reports[0].as_of_us == 30 * 86_400_000_000
     registry = registry_of(shop)

@@ -63,7 +63,13 @@ def register(app: typer.Typer) -> None:
 
 
 @train_app.command("churn")
-def train_churn_command(context: typer.Context, problem: _Problem = None) -> None:
+def train_churn_command(
+    context: typer.Context,
+    problem: _Problem = None,
+    backtest: Annotated[
+        bool, typer.Option("--backtest", help="Judge the recipe at 6 to 8 cut-offs too, and show them in the card.")
+    ] = False,
+) -> None:
     """Train the churn model on the event log and register it as the challenger.
 
     Example: `holdfast train churn && holdfast promote churn`, or `holdfast train churn --problem cycle`
@@ -74,7 +80,11 @@ def train_churn_command(context: typer.Context, problem: _Problem = None) -> Non
     session: CliContext = context.obj
     with stages(session) as progress:
         trained = train_churn_job(
-            session.workspace, session.settings(problem), code_version=code_version(), progress=progress
+            session.workspace,
+            session.settings(problem),
+            code_version=code_version(),
+            backtest=backtest,
+            progress=progress,
         )
     _show_trained(session, trained)
 
@@ -131,7 +141,9 @@ def train_all_command(context: typer.Context, problem: _Problem = None) -> None:
 def backtest_command(
     context: typer.Context,
     model: _Model = Model.churn,
-    cutoffs: Annotated[int, typer.Option(min=1, help="How many cut-offs, for the recommender.")] = 3,
+    cutoffs: Annotated[
+        int | None, typer.Option(min=1, help="How many; default: 6 to 8 for churn, 3 for the recommender.")
+    ] = None,
 ) -> None:
     """Refit and judge at several cut-offs in the past, as if it were then; registers nothing.
 
@@ -139,37 +151,47 @@ def backtest_command(
     """
     session: CliContext = context.obj
     with stages(session) as progress:
-        rows, skipped = _backtest(session, model, cutoffs, progress)
+        found = _backtest(session, model, cutoffs, progress)
     if session.json:
-        typer.echo(json.dumps({"rows": [_defined(row) for row in rows], "skipped": skipped}))
+        typer.echo(json.dumps({**found, "rows": [_defined(row) for row in found["rows"]]}))
         return
+    rows = found["rows"]
     table = Table(
         *(Column(name.replace("_", " "), no_wrap=name == "as_of", overflow="fold") for name in rows[0]), padding=(0, 0)
     )
     for row in rows:
         table.add_row(*(value[:10] if name == "as_of" else _cell(value, 3) for name, value in row.items()))
     Console().print(table)
-    for sentence in skipped:
+    for sentence in found["sentences"]:
+        typer.echo(sentence)
+    for sentence in found["skipped"]:
         typer.echo(f"skipped: {sentence}")
+    if found["card"]:
+        typer.echo(f"report: {found['card']}")
 
 
 def _backtest(
-    session: CliContext, model: Model, cutoffs: int, progress: Callable[[str], None]
-) -> tuple[list[dict[str, Any]], list[str]]:
+    session: CliContext, model: Model, cutoffs: int | None, progress: Callable[[str], None]
+) -> dict[str, Any]:
     from features.instants import format_instant
     from training.jobs import backtest_churn_job, backtest_recommender_job, recommender_baselines, recommender_metrics
+    from training.tracking import code_version
 
     settings = session.settings()
     if model is Model.churn:
-        done = backtest_churn_job(session.workspace, settings, progress=progress)
-        return done.rows(), [why for _, why in done.skipped]
+        done = backtest_churn_job(
+            session.workspace, settings, code_version=code_version(), cutoffs=cutoffs, progress=progress
+        )
+        found = done.backtest
+        skipped = [why for _, why in found.skipped]
+        return {"rows": found.rows(), "skipped": skipped, "sentences": found.sentences, "card": str(done.card)}
     rows: list[dict[str, Any]] = []
-    for report in backtest_recommender_job(session.workspace, settings, cutoffs=cutoffs, progress=progress):
+    for report in backtest_recommender_job(session.workspace, settings, cutoffs=cutoffs or 3, progress=progress):
         for source, figures in {"ours": recommender_metrics(report), **recommender_baselines(report)}.items():
             shown = {name: figures[name] for name in ("ndcg_at_10", "recall_at_20", "hit_rate_at_10")}
             as_of = format_instant(report.as_of_us)
             rows.append({"as_of": as_of, "model": source, "customers": report.n_judged, **shown})
-    return rows, []
+    return {"rows": rows, "skipped": [], "sentences": (), "card": ""}
 
 
 def promote_command(
