@@ -221,7 +221,7 @@ def _beside(
 def _trends(
     runtime: Runtime, gathered: Gathered, release: Release, table: FeatureTable, scores: ChurnScores
 ) -> list[dict[str, Any]]:
-    """`trend` and `population_percentile`: from the books of scores, else, if wanted, from the history a week before."""
+    """`trend` and `population_percentile`: from the books of scores, else, if wanted, computed again."""
     then_us = table.as_of_us - TREND_US
     earlier = runtime.books.near(then_us, release.name)
     population = runtime.books.near(table.as_of_us, release.name, within_days=TREND_DAYS)

@@ -53,11 +53,7 @@ class Call:
 _CHURN_QUERY = (
     ("as_of", "an ISO-8601 instant with an offset: the score as it would have been then"),
     ("freshness", "fresh (default) or stored: features of the newest snapshot"),
-    (
-        "include",
-        "comma-separated: reasons, actions, forecast, trend, segment (the default), what_if; empty for none. "
-        "Without include the trend is read from the books of scores alone; named in it, computed where they tell none",
-    ),
+    ("include", "comma-separated: reasons, actions, forecast, trend, segment (the default), what_if; empty for none"),
 )
 _WHAT_IF = "With what_if, reasons say if_resolved: the probability as if they were; an association, not an effect."
 _LANGUAGE = "the language of texts, en (default) or zh, by RFC 9110: zh-CN and zh-Hans ask for zh"
