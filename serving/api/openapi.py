@@ -50,10 +50,14 @@ class Call:
         return f"{line} -H 'Content-Type: application/json' -d '{json.dumps(self.sent)}'"
 
 
+_INCLUDE = (
+    "comma-separated: reasons, actions, forecast, trend, segment (the default), what_if; empty for none. A trend that "
+    "no book of scores tells is computed again if it is named here, and null otherwise"
+)
 _CHURN_QUERY = (
     ("as_of", "an ISO-8601 instant with an offset: the score as it would have been then"),
     ("freshness", "fresh (default) or stored: features of the newest snapshot"),
-    ("include", "comma-separated: reasons, actions, forecast, trend, segment (the default), what_if; empty for none"),
+    ("include", _INCLUDE),
 )
 _WHAT_IF = "With what_if, reasons say if_resolved: the probability as if they were; an association, not an effect."
 _LANGUAGE = "the language of texts, en (default) or zh, by RFC 9110: zh-CN and zh-Hans ask for zh"
@@ -98,7 +102,7 @@ CALLS = (
     Call("get", "/v1/customers", "The work list: customers of the newest book of scores, those with the largest "
          "expected loss first. The pages of one cursor are all of one book.", 200, examples.WORK_LIST,
          query=_WORK_LIST_QUERY, example_path="/v1/customers?band=high&sort=-expected_loss&limit=50",
-         problems=(404, 410, 422, 503), tag="CRM"),
+         problems=(404, 410, 422, 503), tag="CRM", has_texts=True),
     Call("get", "/v1/scores/changes", "Who changed band from one book of scores to the next, who entered and who "
          "left. A cursor always gives the same, and nothing is skipped.", 200, examples.CHANGES,
          query=_SINCE_QUERY, example_path="/v1/scores/changes?limit=500", problems=(404, 410, 422, 503), tag="CRM"),
