@@ -9,6 +9,7 @@ which a prediction does not need, are left out.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy.typing as npt
 
 from features.errors import ArtefactError
 
-__all__ = ["Objective", "check_booster_text", "trees_only"]
+__all__ = ["Objective", "check_booster_text", "join_trees", "trees_only"]
 
 Objective = Literal["binary", "regression"]
 """What the trees were boosted for: log-odds of an outcome, or a number."""
@@ -65,6 +66,24 @@ def trees_only(text: str) -> str:
     """
     trees, end, _ = text.partition(_END)
     return trees + end
+
+
+def join_trees(texts: Sequence[str]) -> str:
+    """One text with the trees of several, as `trees_only` leaves them; its sum is the sum of theirs.
+
+    The header is the first text's: all must be of one objective and over the same features.
+    """
+    head = texts[0].partition("\n\n")[0]
+    trees: list[str] = []
+    for text in texts:
+        own_head, _, body = text.partition("\n\n")
+        start = 0
+        for size in own_head.rpartition("tree_sizes=")[2].split(" "):
+            block = body[start : start + int(size)]
+            start += int(size)
+            trees.append(f"Tree={len(trees)}\n{block.partition(chr(10))[2]}")
+    sizes = " ".join(str(len(tree)) for tree in trees)
+    return f"{head.rpartition('tree_sizes=')[0]}tree_sizes={sizes}\n\n{''.join(trees)}{_END[2:]}"
 
 
 def check_booster_text(text: str, feature_names: tuple[str, ...], objective: Objective = "binary") -> int:

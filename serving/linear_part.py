@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
@@ -130,6 +130,11 @@ class LinearPart:
         found[:, :-1] = self._terms(values)
         found[:, -1] = self.intercept
         return found
+
+    def scaled(self, weight: float, shift: float = 0.0) -> LinearPart:
+        """The part whose margin is `weight * margin + shift`."""
+        bases = tuple(replace(basis, coefficient=weight * basis.coefficient) for basis in self.bases)
+        return LinearPart(self.n_features, weight * self.intercept + shift, bases)
 
     def _terms(self, values: Array) -> Array:
         slope, offset, limit, missing = self._folded

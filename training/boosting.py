@@ -1,53 +1,99 @@
-"""Boost trees with LightGBM; they stop growing by rows that take no other part."""
+"""Boost trees with LightGBM; they stop growing by rows that take no other part.
+
+The rows are sorted into LightGBM's bins once, and every booster takes its part of them: no row of features is copied.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import lightgbm as lgb
 import numpy as np
 import numpy.typing as npt
 
-from serving.booster_text import Objective
+from serving.booster_text import Objective, join_trees
 from serving.trees import Trees, column_names
 from training.churn_settings import TreeSettings
 
-__all__ = ["Rows", "fit_trees"]
+__all__ = ["BinnedRows", "bin_rows", "boost", "joined"]
 
 Array = npt.NDArray[np.float64]
+Places = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
-    """What is boosted on, or what decides when to stop.
+class BinnedRows:
+    """n rows over named features in LightGBM's bins."""
 
-    values: float64 (n, f), NaN is missing. target: float64 (n,), 0 or 1 for "binary" trees. weights: float64 (n,).
-    start: what the trees are added to, float64 (n,); None for a constant that is then part of the trees.
-    """
-
-    values: Array
-    target: Array
-    weights: Array
-    start: Array | None = None
+    feature_names: tuple[str, ...]
+    dataset: lgb.Dataset
+    parameters: Mapping[str, object]
 
 
-def fit_trees(
-    fitting: Rows,
-    stopping: Rows,
+def bin_rows(
+    values: Array,
     feature_names: tuple[str, ...],
+    *,
+    max_bins: int,
+    num_threads: int,
+    categories: Mapping[int, int] | None = None,
+    unused: npt.NDArray[np.bool_] | None = None,
+) -> BinnedRows:
+    """Sort rows into bins.
+
+    Args:
+        values: float64 (n, f), NaN is missing.
+        feature_names: their names, f of them.
+        max_bins: at most so many bins a feature.
+        num_threads: of LightGBM.
+        categories: for each categorical feature, by its place, how many codes it has.
+        unused: bool (f,), features that no tree may split on.
+    """
+    parameters: dict[str, object] = {
+        "max_bin": max_bins,
+        "feature_pre_filter": False,
+        "force_row_wise": True,
+        "num_threads": num_threads,
+        "verbosity": -1,
+    }
+    if unused is not None and unused.any():
+        parameters["feature_contri"] = (~unused).astype(np.float64).tolist()
+    dataset = lgb.Dataset(
+        values,
+        np.zeros(values.shape[0]),
+        feature_name=list(column_names(feature_names)),
+        categorical_feature=sorted(categories) if categories else [],
+        params=parameters,
+    ).construct()
+    return BinnedRows(feature_names, dataset, parameters)
+
+
+def boost(
+    rows: BinnedRows,
+    fitting: Places,
+    stopping: Places,
+    target: Array,
+    weights: Array,
     trees: TreeSettings,
     *,
     seed: int,
-    num_threads: int,
     objective: Objective = "binary",
-    categories: Mapping[int, int] | None = None,
 ) -> Trees:
-    """Boost until the loss on `stopping` no longer falls; equal input gives equal bits.
+    """Boost on the rows at `fitting` until the loss on those at `stopping` no longer falls; equal input, equal bits.
 
-    `categories`: for each categorical feature, by its place, how many codes it has.
+    Args:
+        rows: n rows.
+        fitting: ascending places, int64.
+        stopping: ascending places, int64, of rows that take no other part.
+        target: float64 (n,), 0 or 1 for "binary" trees.
+        weights: float64 (n,), positive.
+        trees: how large, how many, how fast.
+        seed: of the features and rows that each tree sees.
+        objective: what is boosted for.
     """
     parameters = {
+        **rows.parameters,
         "objective": objective,
         "metric": "binary_logloss" if objective == "binary" else "l2",
         "num_leaves": trees.leaves,
@@ -57,34 +103,26 @@ def fit_trees(
         "feature_fraction": trees.feature_share,
         "bagging_fraction": trees.row_share,
         "bagging_freq": 1,
-        "max_bin": trees.max_bins,
         "seed": seed % (1 << 31),
         "deterministic": True,
-        "force_row_wise": True,
-        "num_threads": num_threads,
-        "verbosity": -1,
     }
-    coded = sorted(categories or {})
 
-    def dataset(rows: Rows, reference: lgb.Dataset | None = None) -> lgb.Dataset:
-        return lgb.Dataset(
-            rows.values,
-            rows.target,
-            weight=rows.weights,
-            init_score=rows.start,
-            feature_name=list(column_names(feature_names)),
-            categorical_feature=coded or "auto",
-            reference=reference,
-            params=parameters,
-        )
+    def part(places: Places) -> lgb.Dataset:
+        found = rows.dataset.subset(places.tolist(), params=dict(rows.parameters))
+        return found.construct().set_label(target[places]).set_weight(weights[places])
 
-    fitted = dataset(fitting)
     booster = lgb.train(
         parameters,
-        fitted,
+        part(fitting),
         num_boost_round=trees.max_rounds,
-        valid_sets=[dataset(stopping, fitted)],
+        valid_sets=[part(stopping)],
         callbacks=[lgb.early_stopping(trees.early_stopping_rounds, verbose=False)],
     )
-    text = booster.model_to_string(num_iteration=booster.best_iteration)
-    return Trees(feature_names, text, objective)
+    return Trees(rows.feature_names, booster.model_to_string(num_iteration=booster.best_iteration), objective)
+
+
+def joined(parts: Sequence[Trees]) -> Trees:
+    """One set of trees whose sum is the sum of all the parts' sums."""
+    if len(parts) == 1:
+        return parts[0]
+    return Trees(parts[0].feature_names, join_trees([part.text for part in parts]), parts[0].objective)

@@ -2,38 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from features.errors import ConfigurationError, DataError, NotEnoughDataError
-from features.instants import DAY_US
 from serving.bands import Bands
 from serving.calibration import BetaCalibrator
 from serving.churn_model import ChurnModel
-from serving.linear_part import LinearPart
 from serving.season import Season
-from serving.trees import Trees
-from training.boosting import Rows, fit_trees
+from training.boosting import BinnedRows, bin_rows
 from training.calibration import fit_calibrator
+from training.churn_baselines import RECENCY
 from training.churn_settings import ChurnSettings
+from training.forecasting import ForecastData, fit_timing, fit_value_windows
+from training.margin import FittedMargin, Part, calendar_columns, customer_parts, fit_margin, fit_rule
 from training.season import fit_season
 from training.training_set import TrainingSet
 
-__all__ = ["choose_bands", "fit_churn"]
+__all__ = ["choose_bands", "fit_churn", "fit_margins"]
 
 Array = npt.NDArray[np.float64]
 _REFERENCE_POINTS = 1_001
-_SEASON_CYCLES = 2
 
 
-def fit_churn(training_set: TrainingSet, calibration_set: TrainingSet, settings: ChurnSettings) -> ChurnModel:
+def fit_churn(
+    training_set: TrainingSet,
+    calibration_set: TrainingSet,
+    settings: ChurnSettings,
+    *,
+    categories: Mapping[str, tuple[str, ...]] | None = None,
+    baseline: bool = False,
+) -> ChurnModel:
     """Fit, stop early, calibrate; equal input gives equal bits.
 
-    Boosting stops by the log-loss of `validation_share` of the training customers, who take no other part; the
-    calibration set and any later slice are not looked at. Columns that can only name a cut-off are blanked (see
-    `_blank_calendar`).
+    What stops boosting and weighs the parts of the margin are training customers held out of them; the calibration set
+    and any later slice are not looked at. Columns that can only name a cut-off are not learnt from (see
+    `calendar_columns`).
+
+    Args:
+        training_set: rows of one or more cut-offs.
+        calibration_set: later rows, or rows of other customers.
+        settings: how to fit.
+        categories: for each categorical feature the texts of its codes; its values are these codes.
+        baseline: fit the rule on days since the last order (on all features where there is no such feature) without
+            trees, for data that do not suffice for more, and mark the model as such.
 
     Raises:
         NotEnoughDataError: a set has too few rows or outcomes.
@@ -44,25 +60,52 @@ def fit_churn(training_set: TrainingSet, calibration_set: TrainingSet, settings:
     training_set.require(settings, "the training set")
     if calibration_set.n_rows == 0:
         raise NotEnoughDataError("the calibration set has 0 rows; at least both outcomes are needed")
-    linear, trees = _fit_margin(training_set, settings)
-    part = _Margin(linear, trees)
-    margins = part.margins(calibration_set.values)
+    texts = dict(categories or {})
+    fitted = _fit_rows(training_set, settings, texts, baseline=baseline)
+    margins = fitted.margin.margins(calibration_set.values)
     calibrator = fit_calibrator(margins, calibration_set.labels, calibration_set.weights)
-    season = _fit_season(training_set, calibration_set, part, calibrator)
+    season = _fit_season(training_set, calibration_set, fitted.margin, calibrator)
+    data = ForecastData(
+        training=training_set,
+        binned=fitted.binned,
+        part=fitted.part,
+        margin=fitted.margin,
+        calibration=calibration_set,
+        calibration_margins=margins,
+        log_odds=partial(_seasoned, calibrator, season),
+        settings=settings,
+    )
     reference = np.quantile(calibrator.probabilities(margins), np.linspace(0.0, 1.0, _REFERENCE_POINTS))
     return ChurnModel(
         feature_names=training_set.feature_names,
         fingerprint=training_set.fingerprint,
-        horizons_days=(settings.label_window_days,),
+        horizons_days=settings.problem.horizons_days,
         gap_days=settings.gap_days,
         base_rate=calibration_set.base_rate,
-        linear=linear,
-        trees=trees,
+        linear=fitted.margin.linear,
+        trees=fitted.margin.trees,
+        tree_weight=fitted.margin.tree_weight,
         calibrator=calibrator,
         reference=np.maximum.accumulate(reference),
-        medians=_medians(training_set.values),
+        medians=_usual(training_set, texts),
+        awaits=settings.problem.awaits,
+        categories=texts,
         season=season,
+        timing=fit_timing(data),
+        value_windows=fit_value_windows(data),
+        baseline=baseline,
     )
+
+
+def fit_margins(
+    rows: TrainingSet, settings: ChurnSettings, *, categories: Mapping[str, tuple[str, ...]] | None = None
+) -> Callable[[Array], Array]:
+    """Fit the margin alone; the function from values, float64 (n, f), to log-odds before calibration, float64 (n,).
+
+    Raises:
+        NotEnoughDataError: rows held out have one outcome only.
+    """
+    return _fit_rows(rows, settings, dict(categories or {})).margin.margins
 
 
 def choose_bands(probabilities: Array, *, high_share: float = 0.1, medium_share: float = 0.2) -> Bands:
@@ -82,77 +125,71 @@ def choose_bands(probabilities: Array, *, high_share: float = 0.1, medium_share:
     return Bands(medium=float(medium), high=float(high))
 
 
-@dataclass(frozen=True)
-class _Margin:
-    """The two parts of the margin, before there is a model."""
+@dataclass(frozen=True, eq=False)
+class _FittedRows:
+    """The margin, and what the forecasts are fitted on as well."""
 
-    linear: LinearPart
-    trees: Trees
+    margin: FittedMargin
+    binned: BinnedRows
+    part: Part
 
-    def margins(self, values: Array) -> Array:
-        """Log-odds, float64 (n,)."""
-        return self.linear.margins(values) + self.trees.margins(values)
+
+def _fit_rows(
+    rows: TrainingSet, settings: ChurnSettings, texts: Mapping[str, tuple[str, ...]], *, baseline: bool = False
+) -> _FittedRows:
+    coded = {rows.feature_names.index(name): len(codes) for name, codes in texts.items()}
+    parts = customer_parts(rows, settings)
+    unused = calendar_columns(rows)
+    binned = bin_rows(
+        rows.values,
+        rows.feature_names,
+        max_bins=settings.trees.max_bins,
+        num_threads=settings.num_threads,
+        categories=coded,
+        unused=unused,
+    )
+    if baseline:
+        margin = fit_rule(rows, parts, settings, _rule_features(rows.feature_names, unused))
+    else:
+        margin = fit_margin(rows, binned, parts, settings, categories=coded, unused=unused)
+    return _FittedRows(margin, binned, parts[0])
+
+
+def _rule_features(names: tuple[str, ...], unused: npt.NDArray[np.bool_]) -> list[int]:
+    """Days since the last order alone; all features of a table that has no such column."""
+    return [names.index(RECENCY)] if RECENCY in names else np.flatnonzero(~unused).tolist()
 
 
 def _fit_season(
-    training_set: TrainingSet, calibration_set: TrainingSet, part: _Margin, calibrator: BetaCalibrator
+    training_set: TrainingSet, calibration_set: TrainingSet, margin: FittedMargin, calibrator: BetaCalibrator
 ) -> Season | None:
     """Only where training ends before the calibration slice or holds it: all label windows have been observed."""
     return fit_season(
-        calibrator.log_odds(np.concatenate([part.margins(rows.values) for rows in (training_set, calibration_set)])),
+        calibrator.log_odds(np.concatenate([margin.margins(rows.values) for rows in (training_set, calibration_set)])),
         np.concatenate([training_set.labels, calibration_set.labels]),
         np.concatenate([training_set.as_of_us, calibration_set.as_of_us]),
         anchor_us=calibration_set.cutoffs[-1],
     )
 
 
-def _fit_margin(training_set: TrainingSet, settings: ChurnSettings) -> tuple[LinearPart, Trees]:
-    """The trees; the linear part is still empty."""
-    rng = np.random.default_rng(settings.seed)
-    fitting, stopping = training_set.split_customers(settings.validation_share, rng)
-    if len(set(stopping.labels.tolist())) < 2:
-        raise NotEnoughDataError(
-            f"{stopping.n_rows} rows decide when boosting stops, all of one outcome; raise validation_share, or "
-            "import more"
-        )
-    blank = _blank_calendar(training_set)
-    linear = LinearPart(len(training_set.feature_names), 0.0, ())
-
-    def rows(part: TrainingSet) -> Rows:
-        values = np.where(blank, np.nan, part.values) if blank.any() else part.values
-        return Rows(values, part.labels.astype(np.float64), part.weights)
-
-    trees = fit_trees(
-        rows(fitting),
-        rows(stopping),
-        training_set.feature_names,
-        settings.trees,
-        seed=settings.seed,
-        num_threads=settings.num_threads,
-    )
-    return linear, trees
+def _seasoned(
+    calibrator: BetaCalibrator, season: Season | None, margins: Array, as_of_us: npt.NDArray[np.int64]
+) -> Array:
+    """Calibrated log-odds, float64 (n,), each with the season of its own instant."""
+    found = calibrator.log_odds(margins)
+    if season is not None:
+        for instant in np.unique(as_of_us):
+            found[as_of_us == instant] += season.at(int(instant))
+    return found
 
 
-def _blank_calendar(training_set: TrainingSet) -> npt.NDArray[np.bool_]:
-    """Mask, bool (f,), of the columns equal for all customers of each cut-off, where less than two seasons were seen.
-
-    Such a column is the calendar. Over fewer than two turns of the year it can only memorise the base rate of each
-    training cut-off, which the next cut-off does not share.
-    """
-    cutoffs = training_set.cutoffs
-    if cutoffs[-1] - cutoffs[0] >= _SEASON_CYCLES * 365 * DAY_US:
-        return np.zeros(len(training_set.feature_names), dtype=np.bool_)
-    constant = np.ones(len(training_set.feature_names), dtype=np.bool_)
-    for cutoff in cutoffs:
-        values = training_set.values[training_set.as_of_us == cutoff]
-        constant &= (values == values[:1]).all(axis=0) | np.isnan(values).all(axis=0)
-    return constant
-
-
-def _medians(values: Array) -> Array:
-    found = np.full(values.shape[1], np.nan)
-    for column in range(values.shape[1]):
-        present = values[:, column][~np.isnan(values[:, column])]
-        if present.size:
+def _usual(rows: TrainingSet, texts: Mapping[str, tuple[str, ...]]) -> Array:
+    """The median of each feature, the commonest code of a categorical one; NaN where there is no value."""
+    found = np.full(len(rows.feature_names), np.nan)
+    for column, name in enumerate(rows.feature_names):
+        present = rows.values[:, column][~np.isnan(rows.values[:, column])]
+        if present.size and name in texts:
+            found[column] = np.bincount(present.astype(np.int64)).argmax()
+        elif present.size:
             found[column] = np.median(present)
     return found

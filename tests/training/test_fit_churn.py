@@ -92,7 +92,7 @@ def test_the_logistic_model_finds_a_linear_law_and_takes_missing_values():
         rows.values[rng.random(n) < 0.1, 6] = np.nan
         return rows, true
 
-    (training, _), (calibration, _), (test, true) = linear(6_000), linear(2_000), linear(4_000)
+    (training, _), (calibration, _), (test, true) = linear(8_000), linear(2_000), linear(4_000)
     said = fit_logistic_model(training, calibration).probabilities(test.values)
     assert auc(test.labels, said) > auc(test.labels, true) - 0.01
     assert expected_calibration_error(test.labels, said) < 0.035
