@@ -45,7 +45,7 @@ class ChurnBacktest:
     horizon_days: int
 
     def rows(self) -> list[dict[str, object]]:
-        """One row a cut-off and model, for a table."""
+        """One row a cut-off and model, for scripts."""
         return [
             {
                 "as_of": format_instant(report.as_of_us),
@@ -60,6 +60,22 @@ class ChurnBacktest:
             }
             for report in self.reports
             for figures in report.figures
+        ]
+
+    def table(self) -> list[dict[str, object]]:
+        """One row a cut-off, the baselines' AUC beside ours, for people."""
+        return [
+            {
+                "as_of": format_instant(report.as_of_us),
+                "customers": report.n_customers,
+                "left": report.base_rate,
+                "said": report.figures[0].mean_probability,
+                "calibration error": report.figures[0].ece,
+                "Brier": report.figures[0].brier,
+                "AUC": report.figures[0].auc,
+                **{f"AUC, {figures.model}": figures.auc for figures in report.figures[1:]},
+            }
+            for report in self.reports
         ]
 
     @property

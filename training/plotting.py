@@ -14,7 +14,13 @@ COLOURS = ("#0b5cad", "#c2571a", "#3f8f4f", "#7a5195", "#8c6d31", "#5b6770")
 
 OURS_COLOUR = COLOURS[0]
 _DPI = 110
-_WORDS = {"churn_model": "this model", "recency": "recency rule", "logistic": "logistic model", "bg_nbd": "BG/NBD"}
+_WORDS = {
+    "churn_model": "this model",
+    "recency": "recency rule",
+    "logistic": "logistic model",
+    "bg_nbd": "BG/NBD",
+    "bg_nbd_published": "BG/NBD as published",
+}
 
 
 def shown_model(name: str) -> str:

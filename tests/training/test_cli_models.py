@@ -69,7 +69,7 @@ def test_the_road_from_training_to_a_score_file(line: CommandLine, shop: Workspa
     recommender = line.json("train", "recommender")
     assert (churn["model"], churn["version"]) == ("holdfast-churn", 1)
     assert 0.5 < churn["metrics"]["auc"] < 1
-    assert {"recency", "logistic"} == set(churn["baselines"])
+    assert {"recency", "logistic", "bg_nbd", "bg_nbd_published"} == set(churn["baselines"])
     assert recommender["model"] == "holdfast-recommender"
 
     with pytest.raises(ArtefactError, match="no champion"):
@@ -226,7 +226,8 @@ def test_undefined_figure_of_a_backtest_is_null_and_the_json_can_be_read(tmp_pat
     from types import SimpleNamespace
 
     rows = [{"model": "ours", "customers": 3, "auc": float("nan")}]
-    done = SimpleNamespace(backtest=SimpleNamespace(rows=lambda: rows, skipped=(), sentences=()), card="card.html")
+    found = SimpleNamespace(rows=lambda: rows, table=lambda: rows, skipped=(), sentences=())
+    done = SimpleNamespace(backtest=found, card="card.html")
     monkeypatch.setattr("training.jobs.backtest_churn_job", lambda *_, **__: done)
     printed = CommandLine(Workspace(tmp_path)).run("backtest", "churn").stdout
     row = json.loads(printed, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))["rows"][0]

@@ -153,9 +153,10 @@ def backtest_command(
     with stages(session) as progress:
         found = _backtest(session, model, cutoffs, progress)
     if session.json:
-        typer.echo(json.dumps({**found, "rows": [_defined(row) for row in found["rows"]]}))
+        rows = [_defined(row) for row in found["rows"]]
+        typer.echo(json.dumps({"rows": rows, **{name: found[name] for name in ("skipped", "sentences", "card")}}))
         return
-    rows = found["rows"]
+    rows = found["table"]
     table = Table(
         *(Column(name.replace("_", " "), no_wrap=name == "as_of", overflow="fold") for name in rows[0]), padding=(0, 0)
     )
@@ -184,14 +185,15 @@ def _backtest(
         )
         found = done.backtest
         skipped = [why for _, why in found.skipped]
-        return {"rows": found.rows(), "skipped": skipped, "sentences": found.sentences, "card": str(done.card)}
+        said = {"skipped": skipped, "sentences": found.sentences, "card": str(done.card)}
+        return {"rows": found.rows(), "table": found.table(), **said}
     rows: list[dict[str, Any]] = []
     for report in backtest_recommender_job(session.workspace, settings, cutoffs=cutoffs or 3, progress=progress):
         for source, figures in {"ours": recommender_metrics(report), **recommender_baselines(report)}.items():
             shown = {name: figures[name] for name in ("ndcg_at_10", "recall_at_20", "hit_rate_at_10")}
             as_of = format_instant(report.as_of_us)
             rows.append({"as_of": as_of, "model": source, "customers": report.n_judged, **shown})
-    return {"rows": rows, "skipped": [], "sentences": (), "card": ""}
+    return {"rows": rows, "table": rows, "skipped": [], "sentences": (), "card": ""}
 
 
 def promote_command(
