@@ -1,4 +1,4 @@
-"""What a churn model must beat: silence alone, and a logistic model on the same features."""
+"""What a churn model must beat: silence alone, a logistic model on the same features, and BG/NBD."""
 
 from __future__ import annotations
 
@@ -9,21 +9,37 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
-from features.errors import DataError
+from features.compute import FeatureTable, compute
+from features.customer_view import CustomerView
+from features.errors import DataError, NotEnoughDataError
+from features.feature_set import FeatureSet
 from serving.calibration import BetaCalibrator
 from training.calibration import fit_calibrator
+from training.churn_problem import ChurnProblem
+from training.lifetime.bg_nbd import fit_bg_nbd
+from training.lifetime.order_histories import WEEK_DAYS
 from training.linear_part import fit_linear_part
 from training.training_set import TrainingSet
 
-__all__ = ["Baseline", "fit_baselines", "fit_logistic_model", "fit_recency_rule"]
+__all__ = [
+    "Baseline",
+    "fit_baselines",
+    "fit_bg_nbd_baselines",
+    "fit_logistic_model",
+    "fit_recency_rule",
+    "repeat_buying",
+]
 
 Array = npt.NDArray[np.float64]
 RECENCY = "orders_recency_days"
+ORDERS, TENURE = "orders_count_all", "tenure_days"
+_UNCHANGED = BetaCalibrator(1.0, 1.0, 0.0)
+_SURE = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
 class Baseline:
-    """A fitted baseline, calibrated on the same slice as the model it is compared with.
+    """A fitted baseline, calibrated on the same slice as the model it is compared with unless its meaning says not.
 
     `margins` maps feature values, float64 (n, f), to log-odds, float64 (n,).
     """
@@ -34,13 +50,37 @@ class Baseline:
     calibrator: BetaCalibrator
 
     def probabilities(self, values: Array) -> Array:
-        """Calibrated probability of churning, float64 (n,)."""
+        """Probability of churning, float64 (n,)."""
         return self.calibrator.probabilities(self.margins(values))
 
 
-def fit_baselines(training_set: TrainingSet, calibration_set: TrainingSet) -> tuple[Baseline, ...]:
-    """The recency rule and the logistic model, always both."""
-    return (fit_recency_rule(training_set, calibration_set), fit_logistic_model(training_set, calibration_set))
+def fit_baselines(
+    training_set: TrainingSet,
+    calibration_set: TrainingSet,
+    everybody: FeatureTable | None = None,
+    problem: ChurnProblem | None = None,
+) -> tuple[Baseline, ...]:
+    """The recency rule and the logistic model, always both; and BG/NBD where it is known when everybody ordered.
+
+    Args:
+        training_set: rows to fit on.
+        calibration_set: rows to calibrate on.
+        everybody: of `repeat_buying`; None where the customers come without events.
+        problem: the churn question.
+    """
+    found = (fit_recency_rule(training_set, calibration_set), fit_logistic_model(training_set, calibration_set))
+    if everybody is None or problem is None:
+        return found
+    return (*found, *fit_bg_nbd_baselines(everybody, calibration_set, problem))
+
+
+def repeat_buying(view: CustomerView, feature_set: FeatureSet, as_of_us: int) -> FeatureTable | None:
+    """What BG/NBD reads of everybody known at an instant, of whoever is eligible or long gone.
+
+    None if the feature set lacks the number of orders, or the days since the first or the last.
+    """
+    read = tuple(feature for feature in feature_set if feature.name in {ORDERS, TENURE, RECENCY})
+    return compute(view, FeatureSet("repeat_buying", read), as_of_us) if len(read) == 3 else None
 
 
 def fit_recency_rule(training_set: TrainingSet, calibration_set: TrainingSet) -> Baseline:
@@ -74,6 +114,45 @@ def fit_logistic_model(training_set: TrainingSet, calibration_set: TrainingSet) 
     """
     fitted = fit_linear_part(training_set.values, training_set.labels, training_set.weights)
     return _calibrated("logistic", "logistic regression on all features", fitted.margins, calibration_set)
+
+
+def fit_bg_nbd_baselines(
+    everybody: FeatureTable, calibration_set: TrainingSet, problem: ChurnProblem
+) -> tuple[Baseline, ...]:
+    """BG/NBD's probability of no order in the window: `bg_nbd`, calibrated, and `bg_nbd_published`, as it comes.
+
+    It is fitted on all customers of the table who ever ordered, as the model wants it, and needs no labels. The second is left out where
+    the question is another than silence, of which it gives no probability; both are where nobody ordered twice. Orders
+    are told apart as the features do: two of one day are two.
+
+    Source: Fader, Hardie and Lee 2005, see `training.lifetime.bg_nbd`.
+    """
+    try:
+        model = fit_bg_nbd(*_histories(everybody.values[everybody.column(ORDERS) > 0], everybody.names))
+    except NotEnoughDataError:
+        return ()
+    names = calibration_set.feature_names
+    weeks, gap_weeks = problem.horizons_days[-1] / WEEK_DAYS, problem.gap_days / WEEK_DAYS
+
+    def margins(values: Array) -> Array:
+        silent = model.probability_silent(*_histories(values, names), weeks, gap_weeks)
+        silent = np.clip(silent, _SURE, 1.0 - _SURE)
+        found: Array = np.log(silent) - np.log1p(-silent)
+        return found
+
+    calibrated = _calibrated("bg_nbd", "BG/NBD: orders at an own pace until one leaves", margins, calibration_set)
+    if problem.kind != "silence":
+        return (calibrated,)
+    return (calibrated, Baseline("bg_nbd_published", "BG/NBD as published, not calibrated", margins, _UNCHANGED))
+
+
+def _histories(values: Array, names: tuple[str, ...]) -> tuple[Array, Array, Array]:
+    """Repeat orders, weeks from first to last order, and weeks since the first; who never ordered as if just now."""
+    orders, tenure, silence = (np.nan_to_num(values[:, names.index(name)]) for name in (ORDERS, TENURE, RECENCY))
+    age = np.maximum(tenure, 0.0) / WEEK_DAYS
+    recency = np.clip(age - silence / WEEK_DAYS, 0.0, age)
+    again = (orders > 1) & (recency > 0)
+    return np.where(again, orders - 1.0, 0.0), np.where(again, recency, 0.0), age
 
 
 def _calibrated(name: str, meaning: str, margins: Callable[[Array], Array], calibration_set: TrainingSet) -> Baseline:

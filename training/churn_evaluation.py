@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from features.compute import FeatureTable
 from features.customer_view import CustomerView
 from features.errors import NotEnoughDataError
 from features.feature_set import FeatureSet
@@ -141,12 +142,17 @@ def fit_as_of(
         model=model,
         bands=bands_for(losses, settings.costs, model.reference, BandSettings()),
         losses=losses,
-        baselines=fit_baselines(screened.rows, calibration_set),
+        baselines=fit_baselines(screened.rows, calibration_set, _everybody(view, feature_set, split), settings.problem),
         n_training_rows=training_set.n_rows,
         n_calibration_rows=calibration_set.n_rows,
         reference=_reference(training_set, calibration_set, model),
         findings=screened.findings,
     )
+
+
+def _everybody(view: CustomerView, feature_set: FeatureSet, split: TimeSplit) -> FeatureTable | None:
+    """What is known of all customers as at the test cut-off, or at calibration where nothing is judged."""
+    return repeat_buying(view, feature_set, split.calibration if split.test is None else split.test)
 
 
 def _n_eligible(split: TimeSplit, training_set: TrainingSet, calibration_set: TrainingSet) -> int:
