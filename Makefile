@@ -11,7 +11,7 @@ export BENTOML_DO_NOT_TRACK := True
 export OPENBLAS_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint types unit bench bench-features bench-import bench-train bench-batch-scoring bench-known-answers bench-http bench-cdnow lock clean
+.PHONY: help install demo test check lint types unit bench bench-features bench-import bench-train bench-batch-scoring bench-known-answers bench-reasons bench-http bench-cdnow lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
@@ -47,7 +47,7 @@ types: $(READY)
 unit: $(READY)
 	$(BIN)/python -m pytest -m "not (slow or service or packaging or realdata)"
 
-bench: bench-features bench-import bench-train bench-batch-scoring bench-known-answers bench-http ## every benchmark; tables here, JSON under benchmarks/results
+bench: bench-features bench-import bench-train bench-batch-scoring bench-known-answers bench-reasons bench-http ## every benchmark; tables here, JSON under benchmarks/results
 
 bench-features: $(READY)
 	$(BIN)/python -m benchmarks.bench_features
@@ -64,6 +64,9 @@ bench-batch-scoring: $(READY)
 
 bench-known-answers: $(READY)
 	$(BIN)/python -m benchmarks.bench_known_answers
+
+bench-reasons: $(READY)
+	$(BIN)/python -m benchmarks.bench_reasons
 
 bench-http: $(READY)
 	$(BIN)/python -m benchmarks.bench_http

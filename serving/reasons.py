@@ -98,8 +98,8 @@ def reasons_of_many(
         currency: of amounts in the texts, an ISO-4217 code.
 
     Contributions are added within a kind of reason, so features that say the same thing do not crowd the list. Causes
-    that were there and raise the risk materially come first, by weight; then all others, by weight. Where anything
-    raises the risk, at least one of the k does.
+    that were there and raise the risk materially come first, by weight; then all others, by weight; last what would be
+    a cause but never was there. Where anything raises the risk, at least one of the k does.
 
     Raises:
         DataError: the arrays have other shapes than the model's features ask for.
@@ -127,14 +127,16 @@ def _present(plan: ReasonPlan, evident: Flags) -> Flags:
 def _chosen(plan: ReasonPlan, sums: Array, there: Flags, k: int) -> Ints:
     """The places of at most k reasons, int64 (n, k), in order; -1 for none."""
     weights = np.abs(sums)
-    first = plan.causes & there & (sums >= MATERIAL)
-    ranked = np.where(first, weights + weights.max(axis=1, keepdims=True) + 1.0, weights)
+    above_all = weights.max(axis=1, keepdims=True) + 1.0
+    raising = plan.causes & (sums > 0)
+    ranked = weights + np.where(raising & there & (sums >= MATERIAL), above_all, 0.0)
+    ranked -= np.where(raising & ~there, above_all, 0.0)
+    ranked[weights == 0] = -np.inf
     places = np.argsort(-ranked, axis=1, kind="stable")[:, : max(k, 0)]
     if places.shape[1]:
-        strongest = sums.argmax(axis=1)[:, np.newaxis]
-        raises = np.take_along_axis(sums, places, axis=1) > 0
-        lacking = ~raises.any(axis=1) & (sums.max(axis=1) > 0)
-        places[lacking, -1] = strongest[lacking, 0]
+        strongest = np.where(sums > 0, ranked, -np.inf).argmax(axis=1)
+        lacking = ~(np.take_along_axis(sums, places, axis=1) > 0).any(axis=1) & (sums > 0).any(axis=1)
+        places[lacking, -1] = strongest[lacking]
     return np.where(np.take_along_axis(weights, places, axis=1) > 0, places, -1)
 
 

@@ -65,6 +65,9 @@ def test_a_cause_that_was_there_and_raises_the_odds_by_a_tenth_comes_before_a_he
 def test_a_cause_that_was_not_there_is_no_cause_whatever_the_model_makes_of_its_absence():
     moved = {"orders_recency_days": 2.0, "late_deliveries_count_30d": 1.0}
     assert codes({"late_deliveries_count_30d": 0.0}, moved) == ["overdue", "late_delivery"]
+    heavier = {"orders_recency_days": 0.1, "late_deliveries_count_30d": 1.0, "tenure_days": -0.01}
+    assert codes({"late_deliveries_count_30d": 0.0}, heavier) == ["overdue", "tenure", "late_delivery"]
+    assert codes({"late_deliveries_count_30d": 0.0}, {"late_deliveries_count_30d": -0.4}) == ["late_delivery"]
 
 
 def test_a_wait_is_a_cause_where_it_is_longer_than_other_customers_usually_wait():
