@@ -29,15 +29,16 @@ def contacts_png(report: ChurnReport) -> bytes:
     people.plot(shares, expected, color="black", linestyle="--", linewidth=1.2, label="leavers expected")
     people.set(xlabel="% of the customers contacted, riskiest first", ylabel="customers", xlim=(0, 100))
     people.set_ylim(bottom=0)
+    people.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     people.set_title("Leavers reached, loyal customers bothered")
     people.legend(loc="upper left")
     if math.isfinite(curve.rows[0].profit):
-        _profit(profit, curve, shares)
+        _profit(profit, curve, report.contacts_by_gain, shares)
     else:
         _profit_in_offers(profit, curve, shares)
     profit.axhline(0.0, color="grey", linestyle=":")
     profit.set(xlabel="% of the customers contacted, riskiest first", xlim=(0, 100))
-    profit.legend(loc="lower left")
+    profit.legend(loc="best")
     return png(figure)
 
 
@@ -74,13 +75,17 @@ def backtest_png(backtest: ChurnBacktest) -> bytes:
 _PEOPLE = ("leavers_reached", "loyal_bothered")
 
 
-def _profit(axes: Any, curve: ContactCurve, shares: list[float]) -> None:
+def _profit(axes: Any, curve: ContactCurve, by_gain: ContactCurve | None, shares: list[float]) -> None:
     for name, label, style in (("profit", "as it turned out", "-"), ("profit_expected", "by the probabilities", "--")):
-        values = [0.0, *(getattr(row, name) / 100 for row in curve.rows)]
+        values = [0.0, *(getattr(row, name) for row in curve.rows)]
         axes.plot(shares, values, color=OURS_COLOUR, linestyle=style, label=label)
+    if by_gain is not None:
+        values = [0.0, *(row.profit for row in by_gain.rows)]
+        axes.plot(shares, values, color=COLOURS[2], label="as it turned out, by expected gain")
     best = curve.best
-    axes.scatter([100 * best.share], [best.profit / 100], color="#c2571a", zorder=6, label=f"best: {best.share:.0%}")
-    axes.set(ylabel="profit, in whole money", title="Profit")
+    axes.scatter([100 * best.share], [best.profit], color=COLOURS[1], zorder=6, label=f"best: {best.share:.0%}")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.set(ylabel="profit, minor units", title="Profit")
 
 
 def _profit_in_offers(axes: Any, curve: ContactCurve, shares: list[float]) -> None:
@@ -88,6 +93,7 @@ def _profit_in_offers(axes: Any, curve: ContactCurve, shares: list[float]) -> No
     for place, worth in enumerate(_WORTH):
         values = [0.0, *(worth * row.leavers_reached - row.n_contacted for row in curve.rows)]
         axes.plot(shares, values, color=COLOURS[place], label=f"reaching a leaver is worth {worth} offers")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.set(ylabel="profit, in costs of an offer", title="Profit, if ...")
 
 

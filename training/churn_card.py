@@ -95,7 +95,7 @@ def _contacts(report: ChurnReport, pictures: Mapping[str, bytes]) -> Section:
             f"{row.leavers_reached:,}",
             f"{row.loyal_bothered:,}",
             f"{row.leavers_share:.0%}",
-            *([f"{row.profit / 100:,.0f}"] if known else []),
+            *([f"{row.profit:,.0f}"] if known else []),
         )
         for row in curve.rows
     )
@@ -109,12 +109,18 @@ def _contacts(report: ChurnReport, pictures: Mapping[str, bytes]) -> Section:
         "No costs are set ([churn.costs] in holdfast.toml), so the picture tells the profit in costs of an offer, for "
         "several answers to what it is worth to reach a leaver."
     )
-    words = (said, curve.meaning if known else unknown)
+    words = [said, curve.meaning if known else unknown]
+    if report.contacts_by_gain is not None:
+        other = report.contacts_by_gain.best
+        words.append(
+            f"By probability the best cut-off is {curve.best.share:.0%}, with a profit of {curve.best.profit:,.0f}; "
+            f"contacting those first of whom the most is expected brings {other.profit:,.0f} at {other.share:.0%}."
+        )
     best = {curve.rows.index(curve.best)} if known and curve.best.profit > 0 else set()
     title = "Every cut-off" + ("; the most profitable one is marked" if best else "")
-    columns = (*columns, "of all leavers", *(("profit",) if known else ()))
+    columns = (*columns, "of all leavers", *(("profit, minor units",) if known else ()))
     table = Table(title, columns, rows, frozenset(best))
-    return Section("What would a campaign bring?", words, (table,), _shown(pictures, "contacts.png"))
+    return Section("What would a campaign bring?", tuple(words), (table,), _shown(pictures, "contacts.png"))
 
 
 def _backtest(backtest: ChurnBacktest, pictures: Mapping[str, bytes]) -> Section:
@@ -163,7 +169,11 @@ def _calibration(report: ChurnReport, pictures: Mapping[str, bytes]) -> Section:
         for row in report.horizons
     )
     columns = ("within", "said to leave", "left", "calibration error", "Brier score", "AUC")
-    words = "A probability is only of use if it can be taken at its word. Figures with their 95% intervals:"
+    event = " Who left by a horizon is who ordered nothing before it." if report.awaits == "return" else ""
+    words = (
+        f"The question: {report.question}.{event} A probability is only of use if it can be taken at its word; "
+        "figures with their 95% intervals:"
+    )
     return Section(
         "Can the probabilities be taken at their word?",
         (words,),

@@ -82,8 +82,11 @@ def judge_churn(
     by_horizon = _by_horizon(test_set, scores.forecast, said, model)
     rng = np.random.default_rng([settings.seed, 4])
     rows_of = {name: texts[test_set.customer_rows] for name, texts in (traits or {}).items()}
+    contacts, by_gain = contacts_of(labels, said, scores.forecast, settings.costs)
     return ChurnReport(
         as_of_us=table.as_of_us,
+        question=settings.problem.sentence(),
+        awaits=model.awaits,
         n_customers=test_set.n_rows,
         base_rate=float(labels.mean()),
         split=split,
@@ -96,7 +99,8 @@ def judge_churn(
         scored=ScoredSlice(labels, probabilities, by_horizon),
         horizons=horizon_figures(by_horizon, test_set.customer_rows, rng, settings.bootstrap_replicates),
         slices=slice_figures(labels, said, groupings_of(table, model.categories, rows_of)),
-        contacts=contacts_of(labels, said, scores.forecast, settings.costs),
+        contacts=contacts,
+        contacts_by_gain=by_gain,
         estimate=_checked(labels, said, bands.high, rng, settings.bootstrap_replicates),
         drift=() if reference is None else input_drift(reference, test_set.values),
         weights_of_reasons=_weights(model, test_set.values[:_REASON_ROWS]),
@@ -105,18 +109,26 @@ def judge_churn(
 
 def contacts_of(
     labels: npt.NDArray[np.bool_], said: Array, forecast: Forecast | None, costs: CostSettings | None
-) -> ContactCurve:
-    """What contacting the riskiest would have brought; without costs, or any value learnt, no profit is told."""
+) -> tuple[ContactCurve, ContactCurve | None]:
+    """What contacting the riskiest would have brought, and contacting those first of whom the most is expected.
+
+    Without costs, or any value learnt, no profit is told, and there is no second curve.
+    """
     value = np.full(said.size, np.nan) if forecast is None else forecast.value_if_stays_minor
     if costs is None or np.isnan(value).all():
-        return contact_curve(labels, said, np.full(said.size, np.nan), np.full(said.size, np.nan))
+        return contact_curve(labels, said, np.full(said.size, np.nan), np.full(said.size, np.nan)), None
     offer = np.full(said.size, float(costs.offer_minor))
+    gain = costs.kept_minor(np.nan_to_num(value)) - offer
     meaning = (
         f"Profit is told if an offer costs {costs.offer_minor:,} minor units and keeps {costs.save_rate:.0%} of those "
         f"about to leave, of whose orders {costs.margin_share:.0%} stay with the shop; what a customer would be worth "
         "is the model's own forecast. An experiment must show the share that is kept."
     )
-    return contact_curve(labels, said, costs.kept_minor(np.nan_to_num(value)) - offer, offer, meaning=meaning)
+    expected = said * gain - (1.0 - said) * offer
+    return (
+        contact_curve(labels, said, gain, offer, meaning=meaning),
+        contact_curve(labels, said, gain, offer, priority=expected, meaning=meaning),
+    )
 
 
 def reason_groups(feature_names: tuple[str, ...]) -> tuple[str, ...]:

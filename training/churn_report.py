@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from features.instants import format_instant
+from serving.churn_model import Awaits
 from training.churn_horizons import HorizonFigures, HorizonSlice
 from training.churn_metrics import Interval
 from training.churn_slices import SliceFigures
@@ -75,15 +76,19 @@ class ScoredSlice:
 class ChurnReport:
     """How the model and the baselines did at one test cut-off; `figures[0]` is ours.
 
+    question: what leaving means, in words. awaits: what the question waits for.
     horizons: ours at each horizon told of, ascending; the last is the headline.
     slices: ours by kind of customer.
-    contacts: what contacting the riskiest would have brought.
+    contacts: what contacting the riskiest would have brought; contacts_by_gain: the same if those come first of whom
+    the most is expected, None where costs or values are not known.
     estimate: the label-free estimate of quality at the cut-off, and what came of it.
     drift: of the inputs, from the training rows to the rows judged, the largest first; () where not measured.
     weights_of_reasons: mean absolute contribution to the log-odds of each group of features, the largest first.
     """
 
     as_of_us: int
+    question: str
+    awaits: Awaits
     n_customers: int
     base_rate: float
     split: TimeSplit
@@ -94,6 +99,7 @@ class ChurnReport:
     horizons: tuple[HorizonFigures, ...]
     slices: tuple[SliceFigures, ...]
     contacts: ContactCurve
+    contacts_by_gain: ContactCurve | None
     estimate: CheckedEstimate
     drift: tuple[Drift, ...]
     weights_of_reasons: Mapping[str, float]
@@ -119,7 +125,7 @@ class ChurnReport:
         return (
             *(comparison.sentence for comparison in self.comparisons),
             how[self.split.calibration_by],
-            *(_horizon_sentence(row) for row in self.horizons),
+            *(_horizon_sentence(row, self.awaits) for row in self.horizons),
             self._campaign_sentence(),
             *self._warning_sentences(),
         )
@@ -173,8 +179,9 @@ class ChurnReport:
         }
 
 
-def _horizon_sentence(row: HorizonFigures) -> str:
+def _horizon_sentence(row: HorizonFigures, awaits: Awaits) -> str:
+    done = "ordered nothing" if awaits == "return" else "left"
     return (
-        f"Within {row.horizon_days} days {row.base_rate:.1%} left and {row.mean_probability:.1%} were said to; "
+        f"Within {row.horizon_days} days {row.base_rate:.1%} {done}, and {row.mean_probability:.1%} were said to; "
         f"calibration error {row.ece:.3f} (95% interval {row.ece_interval.low:.3f} to {row.ece_interval.high:.3f})."
     )

@@ -112,10 +112,13 @@ def test_profit_is_told_where_costs_and_values_are_known():
     unknown = np.full((2, 1), np.nan)
     worth = Forecast((90,), said[:, None], *([unknown] * 4), np.array([20_000.0, 10_000.0]), said)
     # a leaver contacted brings .2 * .5 * 20,000 - 500, a loyal customer costs 500
-    curve = contacts_of(labels, said, worth, CostSettings(margin_share=0.5, offer_minor=500, save_rate=0.2))
+    curve, by_gain = contacts_of(labels, said, worth, CostSettings(margin_share=0.5, offer_minor=500, save_rate=0.2))
     assert [curve.rows[0].profit, curve.rows[-1].profit] == [1_500.0, 1_000.0]
     assert curve.best.n_contacted == 1
     assert "500 minor units" in curve.meaning
+    # expected gains: .8 * 1,500 - .2 * 500 = 1,100 and .4 * 500 - .6 * 500 = -100: the same order
+    assert [row.profit for row in by_gain.rows] == [row.profit for row in curve.rows]
+    assert contacts_of(labels, said, worth, None)[1] is None
 
 
 def test_the_card_holds_every_picture_and_says_what_a_reader_asks(trained):
