@@ -17,6 +17,7 @@ RESERVED = {
     "bentoml": {"serving/service.py", "training/releasing.py"},
     "lightgbm": {"serving/trees.py", "training/boosting.py"},
     "implicit": {"training/recommender.py"},
+    "optuna": {"training/tuning.py"},
 }
 CODE_IN_DATA = {"pickle", "joblib", "cloudpickle", "dill", "shelve", "marshal"}
 

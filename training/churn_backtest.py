@@ -127,7 +127,7 @@ def backtest_churn(
         progress(f"refitting and judging at {format_instant(cutoff)[:10]}, cut-off {place} of {len(chosen)}")
         try:
             split = split_in_time(first_us, end_us, settings, test_us=cutoff)
-            fitted = fit_as_of(view, feature_set, split, settings, end_us)
+            fitted = fit_as_of(view, feature_set, split, settings, end_us, gated=False)
             test_set = label_test(view, feature_set, split, settings, end_us)
             reports.append(judge_fitted(fitted, test_set, split, settings, view, traits))
         except NotEnoughDataError as error:

@@ -30,6 +30,7 @@ from training.drift import DriftReference, drift_reference
 from training.release_settings import BandSettings
 from training.screening import Findings, screen
 from training.training_set import TrainingSet, build_training_set, label_cutoff
+from training.tuned import Tuned, Tuner
 
 __all__ = [
     "OURS",
@@ -52,6 +53,7 @@ class ChurnTraining:
 
     reference: what the released model was fitted on looked like, to measure drift from.
     findings: what was found in these rows before fitting.
+    tuned: the search for settings, of which the model was fitted with the outcome; None where none was asked for.
     losses: what bands are chosen from by costs; None where no value is known.
     """
 
@@ -65,12 +67,14 @@ class ChurnTraining:
     n_calibration_rows: int
     reference: DriftReference
     findings: Findings
+    tuned: Tuned | None = None
 
     @property
     def sentences(self) -> tuple[str, ...]:
         """What was found in the data, and the verdicts on the model, in words."""
+        searched = () if self.tuned is None else (self.tuned.sentence,)
         chosen = () if self.bands.choice is None else (self.bands.choice.sentence,)
-        return (*self.findings.sentences, *self.report.sentences, *chosen)
+        return (*self.findings.sentences, *searched, *self.report.sentences, *chosen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +89,7 @@ class Fitted:
     n_calibration_rows: int
     reference: DriftReference
     findings: Findings
+    tuned: Tuned | None
 
 
 def train_churn(
@@ -94,11 +99,14 @@ def train_churn(
     *,
     observed_until_us: int | None = None,
     traits: Traits | None = None,
+    tuner: Tuner | None = None,
 ) -> ChurnTraining:
     """Choose cut-offs, fit, calibrate, judge at the latest labelled cut-off, and give the model to release.
 
     `view` is all that is known; `observed_until_us` is the exclusive end of the log, by default its last event;
     `traits` are what else is known of the customers, by dimension: object (n_customers,), for the report to slice by.
+    `tuner` searches for better settings first, among the training rows alone. Where there are too few customers for the
+    full model, a baseline is fitted and marked as such, and nothing is tuned; see `training.data_gate`.
 
     Raises:
         NotEnoughDataError: the log is too short or holds too few customers; the message gives the numbers.
@@ -106,12 +114,13 @@ def train_churn(
     first_us, last_us = observed_span(view)
     end_us = last_us if observed_until_us is None else observed_until_us
     split = split_in_time(first_us, end_us, settings)
-    fitted = fit_as_of(view, feature_set, split, settings, end_us)
+    fitted = fit_as_of(view, feature_set, split, settings, end_us, tuner=tuner)
+    tuned = fitted.tuned
     test_set = label_test(view, feature_set, split, settings, end_us)
     report = judge_fitted(fitted, test_set, split, settings, view, traits)
     if settings.refit_on_all:
         split = split_in_time(first_us, end_us, settings, judged=False)
-        fitted = fit_as_of(view, feature_set, split, settings, end_us)
+        fitted = fit_as_of(view, feature_set, split, settings if tuned is None else tuned.settings, end_us)
     return ChurnTraining(
         model=fitted.model,
         bands=fitted.bands,
@@ -123,20 +132,34 @@ def train_churn(
         n_calibration_rows=fitted.n_calibration_rows,
         reference=fitted.reference,
         findings=fitted.findings,
+        tuned=tuned,
     )
 
 
 def fit_as_of(
-    view: CustomerView, feature_set: FeatureSet, split: TimeSplit, settings: ChurnSettings, end_us: int
+    view: CustomerView,
+    feature_set: FeatureSet,
+    split: TimeSplit,
+    settings: ChurnSettings,
+    end_us: int,
+    *,
+    gated: bool = True,
+    tuner: Tuner | None = None,
 ) -> Fitted:
     """Fit the model and its baselines as at the split's test cut-off: an order recorded after it labels nobody.
+
+    `gated`: fit but a baseline where the data gate asks for more customers; a backtest judges the full model's recipe
+    all the same. `tuner` searches for better settings among the training rows.
 
     Raises:
         NotEnoughDataError: a slice has too few rows or outcomes.
     """
     training_set, calibration_set = label_fitting(view, feature_set, split, settings, end_us)
     screened = screen(training_set, settings, feature_set)
-    model = fit_churn(screened.rows, calibration_set, settings)
+    baseline = gated and not screened.findings.gate.full
+    tuned = tuner(screened.rows, settings) if tuner is not None and not baseline else None
+    used = settings if tuned is None else tuned.settings
+    model = fit_churn(screened.rows, calibration_set, used, baseline=baseline)
     losses = calibration_losses(model, calibration_set, n_eligible=_n_eligible(split, training_set, calibration_set))
     return Fitted(
         model=model,
@@ -147,6 +170,7 @@ def fit_as_of(
         n_calibration_rows=calibration_set.n_rows,
         reference=_reference(training_set, calibration_set, model),
         findings=screened.findings,
+        tuned=tuned,
     )
 
 

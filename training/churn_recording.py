@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from training.churn_backtest import ChurnBacktest
 from training.churn_campaign_plots import backtest_png, contacts_png
@@ -14,6 +16,7 @@ from training.model_card import card_files
 from training.segment_report import segments_csv, segments_png
 from training.segmenting import Segmented
 from training.tracking import RunLog
+from training.tuned import Tuned
 
 __all__ = ["DRIFT", "MONITORING_FOLDER", "record_backtest_run", "record_churn"]
 
@@ -33,6 +36,8 @@ def record_churn(
     run.params({"split": {name: str(value) for name, value in trained.split.to_manifest().items()}})
     run.params({"n_training_rows": trained.n_training_rows, "n_calibration_rows": trained.n_calibration_rows})
     run.metrics(report.metrics())
+    if trained.tuned is not None:
+        _record_tuning(run, trained.tuned)
     for name, figures in report.baseline_metrics().items():
         run.metrics(figures, f"baseline.{name}.")
     run.tags(
@@ -60,6 +65,14 @@ def record_backtest_run(run: RunLog, backtest: ChurnBacktest) -> None:
     pictures = {"backtest.png": backtest_png(backtest)}
     run.files("plots", pictures)
     run.files("card", card_files(backtest_card(backtest, pictures)))
+
+
+def _record_tuning(run: RunLog, tuned: Tuned) -> None:
+    """What was searched, every trial, and the settings that the model was fitted with."""
+    told = {"adopted": tuned.adopted, "stopped_by": tuned.stopped_by, "validated_by": tuned.validated_by}
+    run.params({"tuned": {**told, "linear_c": tuned.settings.linear_c, "trees": asdict(tuned.settings.trees)}})
+    run.metrics(tuned.metrics(), "tuning.")
+    run.files("tuning", {"trials.json": (json.dumps(tuned.rows(), indent=1) + "\n").encode()})
 
 
 def _record_cutoffs(run: RunLog, backtest: ChurnBacktest) -> None:

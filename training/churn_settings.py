@@ -52,6 +52,7 @@ class ChurnSettings:
     and the trees are the mean over them.
     balance: how far the rarer outcome is weighed up in fitting, from 0, not at all, to 1, until both weigh the same;
     calibration brings the level back.
+    linear_c: how freely the linear part is fitted, the inverse of its L2 penalty (scikit-learn's C).
     calibration_share: customers held out for calibration where a later slice is impossible.
     num_threads: of LightGBM; the result does not depend on it. Its threads spin while they wait, so that on a busy
     machine of two cores two were measured four times slower than one; raise it where the cores are free.
@@ -74,6 +75,7 @@ class ChurnSettings:
     folds: int = 5
     fold_below_rows: int = 50_000
     balance: float = 0.0
+    linear_c: float = 0.03
     calibration_share: float = 0.25
     refit_on_all: bool = False
     bootstrap_replicates: int = 200
@@ -95,6 +97,8 @@ class ChurnSettings:
                 raise ConfigurationError(f"setting churn.{name} is {getattr(self, name)}; it must not be negative")
         if self.folds < 2:
             raise ConfigurationError(f"setting churn.folds is {self.folds}; it must be at least 2")
+        if not self.linear_c > 0:
+            raise ConfigurationError(f"setting churn.linear_c is {self.linear_c}; it must be above 0")
         if not 0 <= self.balance <= 1:
             raise ConfigurationError(f"setting churn.balance is {self.balance}; it must lie from 0 to 1")
         for name in ("validation_share", "calibration_share"):

@@ -32,6 +32,7 @@ from training.registry import CHURN, RECOMMENDER, ModelVersion, Registry
 from training.segmenting import segment_customers
 from training.settings import Settings
 from training.tracking import RunLog, open_tracking, recorded_run
+from training.tuned import Tuner
 
 __all__ = [
     "Backtested",
@@ -72,11 +73,13 @@ def train_churn_job(
     *,
     code_version: str,
     backtest: bool = False,
+    tuner: Tuner | None = None,
     progress: Progress = silent,
 ) -> Trained:
     """Train the churn model on the newest log, judge it beside its baselines, record the run, register a challenger.
 
-    With `backtest` the recipe is judged at several cut-offs too, and the card tells.
+    With `backtest` the recipe is judged at several cut-offs too, and the card tells. `tuner` searches for better
+    settings first; Ctrl-C while it does ends the search and keeps the best.
 
     Raises:
         NotEnoughDataError: the log is too short or holds too few customers.
@@ -90,7 +93,9 @@ def train_churn_job(
         run.params({"data": data.facts(), "churn": dataclasses.asdict(settings.churn)})
         progress("computing features at several cut-offs, fitting and judging the churn model")
         traits = read_traits(workspace.customers, data.view.customer_keys)
-        trained = train_churn(data.view, CHURN_FEATURES, settings.churn, observed_until_us=data.end_us, traits=traits)
+        trained = train_churn(
+            data.view, CHURN_FEATURES, settings.churn, observed_until_us=data.end_us, traits=traits, tuner=tuner
+        )
         held = _backtest(workspace, data, settings, None, progress) if backtest else None
         progress("fitting segments")
         segmented = segment_customers(

@@ -16,7 +16,7 @@ from serving.linear_part import Basis, LinearPart, signed_log1p
 __all__ = ["fit_linear_part"]
 
 Array = npt.NDArray[np.float64]
-_STRENGTH = 0.03
+_C = 0.03
 _MOST_ROWS = 100_000
 _LEAST_SPREAD = 1e-9
 
@@ -28,6 +28,7 @@ def fit_linear_part(
     *,
     categories: Mapping[int, int] | None = None,
     features: Sequence[int] | None = None,
+    c: float = _C,
 ) -> LinearPart:
     """L2 logistic regression: signed `ln(1 + |x|)`, standardised, clipped at 5 deviations; indicators beside.
 
@@ -41,6 +42,7 @@ def fit_linear_part(
         weights: float64 (n,), positive.
         categories: for each categorical feature, by its place, how many codes it has.
         features: the places of the features to use; all by default.
+        c: the inverse of the L2 penalty, above 0.
     """
     taken = slice(None, None, max(1, -(-values.shape[0] // _MOST_ROWS)))
     values, labels, weights = values[taken], labels[taken], weights[taken]
@@ -57,7 +59,7 @@ def fit_linear_part(
     with warnings.catch_warnings():
         # a fit that stops early ranks as well; what matters is judged on held-out rows
         warnings.simplefilter("ignore", ConvergenceWarning)
-        fitted = LogisticRegression(C=_STRENGTH, solver="newton-cholesky").fit(
+        fitted = LogisticRegression(C=c, solver="newton-cholesky").fit(
             np.column_stack(columns), labels, sample_weight=weights
         )
     found = (replace(basis, coefficient=float(c)) for basis, c in zip(bases, fitted.coef_[0], strict=True))

@@ -104,7 +104,12 @@ def fit_margin(
 
     def linear_on(places: Places) -> LinearPart:
         return fit_linear_part(
-            rows.values[places], rows.labels[places], weights[places], categories=categories, features=features
+            rows.values[places],
+            rows.labels[places],
+            weights[places],
+            categories=categories,
+            features=features,
+            c=settings.linear_c,
         )
 
     boosters, linears, seen = [], [], []

@@ -23,6 +23,7 @@ from training.recommender_evaluation import EvaluationSettings
 from training.release_settings import ReleaseSettings
 from training.score_settings import ScoreSettings
 from training.simulated_shop.settings import SimulationSettings
+from training.tuned import TuningSettings
 
 __all__ = ["SETTINGS_FILE", "Settings", "load_settings"]
 
@@ -41,6 +42,7 @@ class Settings:
     """One section a part; see the dataclass of each for what its keys mean."""
 
     churn: ChurnSettings = field(default_factory=ChurnSettings)
+    tuning: TuningSettings = field(default_factory=TuningSettings)
     recommender: RecommenderFitSettings = field(default_factory=RecommenderFitSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     promotion: PromotionSettings = field(default_factory=PromotionSettings)

@@ -66,6 +66,7 @@ def quick_settings():
         max_train_cutoffs=3,
         min_rows=50,
         min_each_outcome=10,
+        full_model_each_outcome=10,
         bootstrap_replicates=40,
         trees=TreeSettings(min_rows_in_leaf=20, max_rounds=60, early_stopping_rounds=10),
     )

@@ -30,6 +30,7 @@ SETTINGS = ChurnSettings(
     problem=ChurnProblem(horizons_days=(10, 20, 30), eligible_days=60),
     min_history_days=60,
     step_days=15,
+    full_model_each_outcome=100,
     bootstrap_replicates=50,
     trees=TreeSettings(max_rounds=60),
 )

@@ -22,6 +22,7 @@ QUICK = """
 max_train_cutoffs = 3
 min_rows = 50
 min_each_outcome = 10
+full_model_each_outcome = 10
 bootstrap_replicates = 40
 [churn.problem]
 horizons_days = [20, 40, 60]

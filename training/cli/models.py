@@ -17,6 +17,7 @@ from rich.table import Column, Table
 from training.cli import comparing, feature_commands, monitoring, scoring, warning_commands
 from training.cli.context import CliContext
 from training.cli.sessions import open_registry, stages
+from training.cli.tuning_options import Minutes, Trials, Tune, tuner_of
 
 if TYPE_CHECKING:
     from training.jobs import Trained
@@ -69,21 +70,27 @@ def train_churn_command(
     backtest: Annotated[
         bool, typer.Option("--backtest", help="Judge the recipe at 6 to 8 cut-offs too, and show them in the card.")
     ] = False,
+    tune: Tune = False,
+    tune_minutes: Minutes = None,
+    trials: Trials = None,
 ) -> None:
     """Train the churn model on the event log and register it as the challenger.
 
-    Example: `holdfast train churn && holdfast promote churn`, or `holdfast train churn --problem cycle`
+    Example: `holdfast train churn && holdfast promote churn`, or `holdfast train churn --problem cycle`,
+    or `holdfast train churn --tune --tune-minutes 5 --trials 40`
     """
     from training.jobs import train_churn_job
     from training.tracking import code_version
 
     session: CliContext = context.obj
     with stages(session) as progress:
+        settings = session.settings(problem)
         trained = train_churn_job(
             session.workspace,
-            session.settings(problem),
+            settings,
             code_version=code_version(),
             backtest=backtest,
+            tuner=tuner_of(settings, tune, tune_minutes, trials, progress),
             progress=progress,
         )
     _show_trained(session, trained)
