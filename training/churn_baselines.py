@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -31,10 +32,12 @@ __all__ = [
 ]
 
 Array = npt.NDArray[np.float64]
+Margins = Callable[[Array], Array]
 RECENCY = "orders_recency_days"
 ORDERS, TENURE = "orders_count_all", "tenure_days"
 _UNCHANGED = BetaCalibrator(1.0, 1.0, 0.0)
 _SURE = 1e-9
+_FOLDS = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +59,7 @@ class Baseline:
 
 def fit_baselines(
     training_set: TrainingSet,
-    calibration_set: TrainingSet,
+    calibration_set: TrainingSet | None,
     everybody: FeatureTable | None = None,
     problem: ChurnProblem | None = None,
 ) -> tuple[Baseline, ...]:
@@ -64,14 +67,16 @@ def fit_baselines(
 
     Args:
         training_set: rows to fit on.
-        calibration_set: rows to calibrate on.
+        calibration_set: rows to calibrate on; None for those of the latest training cut-off, each customer by a fit
+            that left them out, as `fit_churn` does.
         everybody: of `repeat_buying`; None where the customers come without events.
         problem: the churn question.
     """
     found = (fit_recency_rule(training_set, calibration_set), fit_logistic_model(training_set, calibration_set))
     if everybody is None or problem is None:
         return found
-    return (*found, *fit_bg_nbd_baselines(everybody, calibration_set, problem))
+    latest = _latest(training_set) if calibration_set is None else calibration_set
+    return (*found, *fit_bg_nbd_baselines(everybody, latest, problem))
 
 
 def repeat_buying(view: CustomerView, feature_set: FeatureSet, as_of_us: int) -> FeatureTable | None:
@@ -83,7 +88,7 @@ def repeat_buying(view: CustomerView, feature_set: FeatureSet, as_of_us: int) ->
     return compute(view, FeatureSet("repeat_buying", read), as_of_us) if len(read) == 3 else None
 
 
-def fit_recency_rule(training_set: TrainingSet, calibration_set: TrainingSet) -> Baseline:
+def fit_recency_rule(training_set: TrainingSet, calibration_set: TrainingSet | None) -> Baseline:
     """The longer since the last order, the likelier gone: ranks by days since the last order and nothing else.
 
     A logistic curve in `ln(1 + days)`, its slope kept positive, makes a probability of it; the ranking stays.
@@ -93,27 +98,34 @@ def fit_recency_rule(training_set: TrainingSet, calibration_set: TrainingSet) ->
     """
     if RECENCY not in training_set.feature_names:
         raise DataError(f"the recency rule needs the feature {RECENCY}; the feature set lacks it")
-    column = training_set.feature_names.index(RECENCY)
-    silence = np.log1p(_filled(training_set.values[:, column]))
+    fit = partial(_recency_margins, training_set.feature_names.index(RECENCY))
+    return _calibrated("recency", "days since the last order alone", fit, training_set, calibration_set)
+
+
+def _recency_margins(column: int, rows: TrainingSet) -> Margins:
+    silence = np.log1p(_filled(rows.values[:, column]))
     centre, spread = float(silence.mean()), float(silence.std()) or 1.0
     curve = LogisticRegression(C=0.1).fit(
-        ((silence - centre) / spread)[:, None], training_set.labels, sample_weight=training_set.weights
+        ((silence - centre) / spread)[:, None], rows.labels, sample_weight=rows.weights
     )
     slope, intercept = max(float(curve.coef_[0, 0]), 1e-3), float(curve.intercept_[0])
 
     def margins(values: Array) -> Array:
         return intercept + slope * (np.log1p(_filled(values[:, column])) - centre) / spread
 
-    return _calibrated("recency", "days since the last order alone", margins, calibration_set)
+    return margins
 
 
-def fit_logistic_model(training_set: TrainingSet, calibration_set: TrainingSet) -> Baseline:
+def fit_logistic_model(training_set: TrainingSet, calibration_set: TrainingSet | None) -> Baseline:
     """L2 logistic regression on all features: signed `ln(1 + |x|)`, standardised, clipped at 5 deviations.
 
     A missing value is the mean, with an indicator column for each feature that has any missing in training.
     """
-    fitted = fit_linear_part(training_set.values, training_set.labels, training_set.weights)
-    return _calibrated("logistic", "logistic regression on all features", fitted.margins, calibration_set)
+
+    def fit(rows: TrainingSet) -> Margins:
+        return fit_linear_part(rows.values, rows.labels, rows.weights).margins
+
+    return _calibrated("logistic", "logistic regression on all features", fit, training_set, calibration_set)
 
 
 def fit_bg_nbd_baselines(
@@ -121,9 +133,9 @@ def fit_bg_nbd_baselines(
 ) -> tuple[Baseline, ...]:
     """BG/NBD's probability of no order in the window: `bg_nbd`, calibrated, and `bg_nbd_published`, as it comes.
 
-    It is fitted on all customers of the table who ever ordered, as the model wants it, and needs no labels. The second is left out where
-    the question is another than silence, of which it gives no probability; both are where nobody ordered twice. Orders
-    are told apart as the features do: two of one day are two.
+    It is fitted on all customers of the table who ever ordered, as the model wants it, and needs no labels. The second
+    is left out where the question is another than silence, of which it gives no probability; both are where nobody
+    ordered twice. Orders are told apart as the features do: two of one day are two.
 
     Source: Fader, Hardie and Lee 2005, see `training.lifetime.bg_nbd`.
     """
@@ -140,7 +152,8 @@ def fit_bg_nbd_baselines(
         found: Array = np.log(silent) - np.log1p(-silent)
         return found
 
-    calibrated = _calibrated("bg_nbd", "BG/NBD: orders at an own pace until one leaves", margins, calibration_set)
+    calibrator = fit_calibrator(margins(calibration_set.values), calibration_set.labels, calibration_set.weights)
+    calibrated = Baseline("bg_nbd", "BG/NBD: orders at an own pace until one leaves", margins, calibrator)
     if problem.kind != "silence":
         return (calibrated,)
     return (calibrated, Baseline("bg_nbd_published", "BG/NBD as published, not calibrated", margins, _UNCHANGED))
@@ -155,9 +168,29 @@ def _histories(values: Array, names: tuple[str, ...]) -> tuple[Array, Array, Arr
     return np.where(again, orders - 1.0, 0.0), np.where(again, recency, 0.0), age
 
 
-def _calibrated(name: str, meaning: str, margins: Callable[[Array], Array], calibration_set: TrainingSet) -> Baseline:
-    calibrator = fit_calibrator(margins(calibration_set.values), calibration_set.labels, calibration_set.weights)
-    return Baseline(name, meaning, margins, calibrator)
+def _calibrated(
+    name: str,
+    meaning: str,
+    fit: Callable[[TrainingSet], Margins],
+    training_set: TrainingSet,
+    calibration_set: TrainingSet | None,
+) -> Baseline:
+    margins = fit(training_set)
+    if calibration_set is not None:
+        unseen, said = calibration_set, margins(calibration_set.values)
+    else:
+        unseen = _latest(training_set)
+        said = np.empty(unseen.n_rows)
+        for fold in range(_FOLDS):
+            left_out = unseen.customer_rows % _FOLDS == fold
+            said[left_out] = fit(training_set.take(training_set.customer_rows % _FOLDS != fold))(
+                unseen.values[left_out]
+            )
+    return Baseline(name, meaning, margins, fit_calibrator(said, unseen.labels, unseen.weights))
+
+
+def _latest(rows: TrainingSet) -> TrainingSet:
+    return rows.take(rows.as_of_us == rows.cutoffs[-1])
 
 
 def _filled(days: Array) -> Array:
