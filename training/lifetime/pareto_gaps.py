@@ -106,8 +106,9 @@ class ParetoGaps:
         found: Floats = -np.diff(or_more, axis=1, append=0.0)
         found[:, 0] = 0.0
         found = np.maximum(found, 0.0)
-        found *= ((1.0 - silent) / found.sum(axis=1))[:, None]
-        found[:, 0] = silent
+        total = found.sum(axis=1)
+        found *= np.divide(1.0 - silent, total, out=np.zeros_like(total), where=total > 0)[:, None]
+        found[:, 0] = 1.0 - found.sum(axis=1)
         return found
 
     def _then(self, kappa: float, weeks: float, most: int) -> Floats:

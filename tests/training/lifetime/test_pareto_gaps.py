@@ -84,6 +84,11 @@ def test_the_last_count_holds_all_that_are_more():
     np.testing.assert_allclose(short, [*whole[:3], whole[3:].sum()], atol=1e-9)
 
 
+def test_who_is_all_but_sure_to_stay_silent_gets_no_undefined_number():
+    counts = ParetoGaps(r=1e-3, beta=1e9, c=7.0).count_probabilities(one([0], 30), 1e-6, most=3)
+    np.testing.assert_allclose(counts, [[1.0, 0.0, 0.0, 0.0]], atol=1e-9)
+
+
 def test_the_longer_silent_the_less_likely_to_order():
     law = ParetoGaps(0.7, 1.5, 7.0)
     silent = [float(law.probability_silent(one([0, 14], last), 10.0)[0]) for last in (14, 30, 60, 200)]
