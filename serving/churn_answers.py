@@ -169,7 +169,7 @@ def _answers(
     answers = []
     for row, one in enumerate(asked):
         score = scores.one(row)
-        quality: dict[str, Any] = {"missing_share": round(float(missing[row]), 4)}
+        quality: dict[str, Any] = {"missing_share": round(float(missing[row]), 4), "gate": _gate(release)}
         if one.customer_key in known:
             history = known[one.customer_key]
             quality |= {
@@ -187,7 +187,7 @@ def _answers(
                 "band_cutoffs": release.bands.cutoffs(),
                 **beside[row],
                 **explained[row],
-                "model": model_of(release, "churn"),
+                "model": {**model_of(release, "churn"), "baseline": release.churn.baseline},
                 "as_of": as_of,
                 "features_as_of": features_as_of,
                 "data_quality": quality,
@@ -271,6 +271,14 @@ def _kept(runtime: Runtime, one: _Asked, table: FeatureTable, row: int, probabil
     )
     runtime.metrics.predicted("churn", one.release.name, one.arm)
     return decision_id
+
+
+def _gate(release: Release) -> str:
+    """Whether there was enough to learn from: `passed`, or what is lacking, where a baseline answers."""
+    if not release.churn.baseline:
+        return "passed"
+    told = release.manifest["provenance"].get("churn")
+    return str(told["gate"]) if isinstance(told, dict) and told.get("gate") else "too few customers for a full model"
 
 
 def model_of(release: Release, name: str) -> dict[str, str]:

@@ -109,7 +109,12 @@ def write_release(
         "files": {
             path: {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)} for path, data in files.items()
         },
-        "churn": {"horizon_days": churn.horizon_days, "gap_days": churn.gap_days, "base_rate": churn.base_rate},
+        "churn": {
+            "horizon_days": churn.horizon_days,
+            "gap_days": churn.gap_days,
+            "base_rate": churn.base_rate,
+            "baseline": churn.baseline,
+        },
         "recommender": {"n_items": len(recommender.item_ids)},
         "bands": bands.to_manifest(),
         "policy": policy.to_manifest(),

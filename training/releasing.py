@@ -160,6 +160,7 @@ def _provenance(registry: Registry, churn: ModelVersion, recommender: ModelVersi
             "digest": version.digest,
             "log_version": version.tags.get("log_version"),
             "code_version": version.tags.get("code_version"),
+            "gate": version.tags.get("gate"),
             "metrics": registry.metrics(version),
         }
 

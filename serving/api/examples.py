@@ -104,7 +104,12 @@ CHURN: dict[str, Any] = {
     "model": _MODEL,
     "as_of": "2026-03-01T09:30:00Z",
     "features_as_of": "2026-03-01T09:30:00Z",
-    "data_quality": {"missing_share": 0.06, "events_count": 112, "last_event_at": "2026-02-27T18:02:11Z"},
+    "data_quality": {
+        "missing_share": 0.06,
+        "gate": "passed",
+        "events_count": 112,
+        "last_event_at": "2026-02-27T18:02:11Z",
+    },
     "decision_id": "d-4b1c0e5a9f2d4c7788e0a1b2c3d4e5f6",
     "experiment": {"key": "none", "arm": "champion"},
     "holdout": False,
