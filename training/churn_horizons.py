@@ -76,11 +76,9 @@ def horizon_figures(
 ) -> tuple[HorizonFigures, ...]:
     """Figures of every horizon, with 95% intervals from one bootstrap over customers.
 
-    The interval of the calibration error is reflected about the figure, since a resample is never better calibrated
-    than the sample: percentiles of the resampled errors all lie too high. It begins at 0 where calibrated probabilities
-    would come out as far off by chance in one of 20 cases or more.
-
-    Source: Davison and Hinkley 1997, Bootstrap Methods and their Application, equation 5.6 (the basic interval).
+    Chance makes every calibration error larger, a resample's once more than the sample's; so the interval of that error
+    ends half the width of the resamples above the figure and begins as much lower still as resamples lie above it, or
+    at 0 where calibrated probabilities would come out as far off by chance in one of 20 cases or more.
     """
     bins = {part.horizon_days: _bins(part.probabilities) for part in slices}
     rankings = {part.horizon_days: Ranking.of(part.labels, part.probabilities) for part in slices}
@@ -107,7 +105,8 @@ def _figures(
 ) -> HorizonFigures:
     days = part.horizon_days
     error, drawn = expected_calibration_error(part.labels, part.probabilities), intervals[f"ece.{days}"]
-    low = 0.0 if error <= by_chance else max(0.0, 2 * error - drawn.high)
+    half, by_drawing = (drawn.high - drawn.low) / 2, max(0.0, (drawn.high + drawn.low) / 2 - error)
+    low = 0.0 if error <= by_chance else max(0.0, error - by_drawing - half)
     return HorizonFigures(
         horizon_days=days,
         base_rate=float(part.labels.mean()),
@@ -117,7 +116,7 @@ def _figures(
         brier=brier(part.labels, part.probabilities),
         brier_interval=intervals[f"brier.{days}"],
         ece=error,
-        ece_interval=Interval(low, max(low, 2 * error - drawn.low)),
+        ece_interval=Interval(low, error + half),
     )
 
 
