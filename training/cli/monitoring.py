@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from training.cli.context import CliContext, past_instant
 from training.cli.sessions import open_registry, stages
@@ -59,10 +59,10 @@ def _show(found: Monitored) -> None:
         typer.echo(sentence)
     shown = found.moved[:_MOST_INPUTS]
     if shown:
-        table = Table("input", "stability index", "by chance", "missing then", "missing now", "in a word")
+        table = Table(Column("input", no_wrap=True), "PSI", "by chance", "missing", Column("in a word", no_wrap=True))
         for drift in shown:
-            missing = (f"{drift.missing_before:.0%}", f"{drift.missing_now:.0%}")
-            table.add_row(drift.name, f"{drift.psi:.3f}", f"{drift.by_chance:.3f}", *missing, drift.level)
+            missing = f"{drift.missing_before:.0%}, now {drift.missing_now:.0%}"
+            table.add_row(drift.name, f"{drift.psi:.2f}", f"{drift.by_chance:.3f}", missing, drift.level)
         console.print(table)
     table = Table("figure", "expected now", "95% range")
     for figure in found.estimate.figures:
