@@ -31,7 +31,7 @@ _REFERENCE_POINTS = 1_001
 
 def fit_churn(
     training_set: TrainingSet,
-    calibration_set: TrainingSet,
+    calibration_set: TrainingSet | None,
     settings: ChurnSettings,
     *,
     categories: Mapping[str, tuple[str, ...]] | None = None,
@@ -45,7 +45,8 @@ def fit_churn(
 
     Args:
         training_set: rows of one or more cut-offs.
-        calibration_set: later rows, or rows of other customers.
+        calibration_set: later rows, or rows of other customers. None calibrates on the latest training cut-off, each
+            customer by what the same recipe says when fitted without them, so that no customer is lost to fitting.
         settings: how to fit.
         categories: for each categorical feature the texts of its codes; its values are these codes.
         baseline: fit the rule on days since the last order (on all features where there is no such feature) without
@@ -55,23 +56,18 @@ def fit_churn(
         NotEnoughDataError: a set has too few rows or outcomes.
         DataError: the two sets have different features.
     """
-    if training_set.fingerprint != calibration_set.fingerprint:
-        raise DataError("training and calibration rows were computed with different feature sets; compute them again")
-    training_set.require(settings, "the training set")
-    if calibration_set.n_rows == 0:
-        raise NotEnoughDataError("the calibration set has 0 rows; at least both outcomes are needed")
+    _check_sets(training_set, calibration_set, settings)
     texts = dict(categories or {})
     fitted = _fit_rows(training_set, settings, texts, baseline=baseline)
-    margins = fitted.margin.margins(calibration_set.values)
-    calibrator = fit_calibrator(margins, calibration_set.labels, calibration_set.weights)
+    unseen, margins = _unseen(training_set, calibration_set, fitted)
+    calibrator = fit_calibrator(margins, unseen.labels, unseen.weights)
     season = _fit_season(training_set, calibration_set, fitted.margin, calibrator)
     data = ForecastData(
         training=training_set,
         binned=fitted.binned,
         part=fitted.part,
         margin=fitted.margin,
-        calibration=calibration_set,
-        calibration_margins=margins,
+        later=calibration_set,
         log_odds=partial(_seasoned, calibrator, season),
         settings=settings,
     )
@@ -81,7 +77,7 @@ def fit_churn(
         fingerprint=training_set.fingerprint,
         horizons_days=settings.problem.horizons_days,
         gap_days=settings.gap_days,
-        base_rate=calibration_set.base_rate,
+        base_rate=unseen.base_rate,
         linear=fitted.margin.linear,
         trees=fitted.margin.trees,
         tree_weight=fitted.margin.tree_weight,
@@ -155,15 +151,38 @@ def _fit_rows(
     return _FittedRows(margin, binned, parts[0])
 
 
+def _check_sets(training_set: TrainingSet, calibration_set: TrainingSet | None, settings: ChurnSettings) -> None:
+    if calibration_set is not None and training_set.fingerprint != calibration_set.fingerprint:
+        raise DataError("training and calibration rows were computed with different feature sets; compute them again")
+    training_set.require(settings, "the training set")
+    if calibration_set is not None and calibration_set.n_rows == 0:
+        raise NotEnoughDataError("the calibration set has 0 rows; at least both outcomes are needed")
+
+
+def _unseen(
+    training_set: TrainingSet, calibration_set: TrainingSet | None, fitted: _FittedRows
+) -> tuple[TrainingSet, Array]:
+    """The rows to calibrate on, and margins of them from fits that did not see their customers."""
+    if calibration_set is not None:
+        return calibration_set, fitted.margin.margins(calibration_set.values)
+    held_out = fitted.margin.held_out
+    latest = training_set.as_of_us[held_out] == training_set.cutoffs[-1]
+    return training_set.take(held_out[latest]), fitted.margin.held_out_margins[latest]
+
+
 def _rule_features(names: tuple[str, ...], unused: npt.NDArray[np.bool_]) -> list[int]:
     """Days since the last order alone; all features of a table that has no such column."""
     return [names.index(RECENCY)] if RECENCY in names else np.flatnonzero(~unused).tolist()
 
 
 def _fit_season(
-    training_set: TrainingSet, calibration_set: TrainingSet, margin: FittedMargin, calibrator: BetaCalibrator
+    training_set: TrainingSet, calibration_set: TrainingSet | None, margin: FittedMargin, calibrator: BetaCalibrator
 ) -> Season | None:
     """Only where training ends before the calibration slice or holds it: all label windows have been observed."""
+    if calibration_set is None:
+        rows = training_set.take(margin.held_out)
+        log_odds = calibrator.log_odds(margin.held_out_margins)
+        return fit_season(log_odds, rows.labels, rows.as_of_us, anchor_us=training_set.cutoffs[-1])
     return fit_season(
         calibrator.log_odds(np.concatenate([margin.margins(rows.values) for rows in (training_set, calibration_set)])),
         np.concatenate([training_set.labels, calibration_set.labels]),

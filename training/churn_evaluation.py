@@ -154,18 +154,20 @@ def fit_as_of(
     Raises:
         NotEnoughDataError: a slice has too few rows or outcomes.
     """
-    training_set, calibration_set = label_fitting(view, feature_set, split, settings, end_us)
+    training_set, later = label_fitting(view, feature_set, split, settings, end_us)
     screened = screen(training_set, settings, feature_set)
     baseline = gated and not screened.findings.gate.full
     tuned = tuner(screened.rows, settings) if tuner is not None and not baseline else None
     used = settings if tuned is None else tuned.settings
-    model = fit_churn(screened.rows, calibration_set, used, baseline=baseline)
-    losses = calibration_losses(model, calibration_set, n_eligible=_n_eligible(split, training_set, calibration_set))
+    model = fit_churn(screened.rows, later, used, baseline=baseline)
+    calibration_set = training_set.take(training_set.as_of_us == split.calibration) if later is None else later
+    n_eligible = int((training_set.as_of_us == split.calibration).sum()) + (0 if later is None else later.n_rows)
+    losses = calibration_losses(model, calibration_set, n_eligible=n_eligible)
     return Fitted(
         model=model,
         bands=bands_for(losses, settings.costs, model.reference, BandSettings()),
         losses=losses,
-        baselines=fit_baselines(screened.rows, calibration_set, _everybody(view, feature_set, split), settings.problem),
+        baselines=fit_baselines(screened.rows, later, _everybody(view, feature_set, split), settings.problem),
         n_training_rows=training_set.n_rows,
         n_calibration_rows=calibration_set.n_rows,
         reference=_reference(training_set, calibration_set, model),
@@ -179,15 +181,12 @@ def _everybody(view: CustomerView, feature_set: FeatureSet, split: TimeSplit) ->
     return repeat_buying(view, feature_set, split.calibration if split.test is None else split.test)
 
 
-def _n_eligible(split: TimeSplit, training_set: TrainingSet, calibration_set: TrainingSet) -> int:
-    """Customers asked about at the calibration cut-off, of whom some may have been fitted on."""
-    return calibration_set.n_rows + int((training_set.as_of_us == split.calibration).sum())
-
-
 def label_fitting(
     view: CustomerView, feature_set: FeatureSet, split: TimeSplit, settings: ChurnSettings, end_us: int
-) -> tuple[TrainingSet, TrainingSet]:
+) -> tuple[TrainingSet, TrainingSet | None]:
     """The rows to fit and those to calibrate on, labelled by what was recorded before the split's test cut-off.
+
+    None to calibrate on: the rows are so few that the fit holds out each customer once by itself.
 
     Raises:
         NotEnoughDataError: a cut-off has nobody eligible or no whole label window.
@@ -196,14 +195,14 @@ def label_fitting(
         view, feature_set, split.train, settings, observed_until_us=end_us, known_us=split.test
     )
     if split.calibration_by == "later_slice":
-        calibration_set = label_cutoff(
+        return training_set, label_cutoff(
             view, feature_set, split.calibration, settings, observed_until_us=end_us, known_us=split.test
         )
-    else:
-        rng = np.random.default_rng([settings.seed, 1])
-        training_set, held_out = training_set.split_customers(settings.calibration_share, rng)
-        calibration_set = held_out.take(held_out.as_of_us == split.calibration)
-    return training_set, calibration_set
+    if training_set.n_rows < settings.fold_below_rows:
+        return training_set, None
+    rng = np.random.default_rng([settings.seed, 1])
+    training_set, held_out = training_set.split_customers(settings.calibration_share, rng)
+    return training_set, held_out.take(held_out.as_of_us == split.calibration)
 
 
 def judge_fitted(

@@ -10,15 +10,17 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 
 from serving.calibration import sigmoid, softplus
-from serving.conditional_quantity import ConditionalQuantity
-from serving.timing import Timing, log_odds_of_share
-from serving.value import Value
+from serving.season import Season
+from serving.timing import Link, Timing, log_odds_of_share
+from serving.trees import Trees
+from serving.value import YEAR_DAYS, Value
 from training.boosting import BinnedRows
 from training.calibration import fit_calibrator
 from training.churn_settings import ChurnSettings
 from training.conditional_quantity import fit_locations, with_residuals
 from training.labels import VALUE_DAYS
 from training.margin import FittedMargin, Part
+from training.season import fit_season, season_through
 from training.training_set import TrainingSet
 
 __all__ = ["ForecastData", "fit_timing", "fit_value_windows"]
@@ -34,18 +36,22 @@ _PRIOR_ROWS = 20.0
 class ForecastData:
     """What the forecasts are fitted on.
 
-    part: the customers of the training rows who fit, and those who tell when to stop. log_odds: from margins and the
-    instants of their rows to calibrated log-odds of churning.
+    part: the customers of the training rows who fit, and those who tell when to stop. later: the calibration slice,
+    where there is one. log_odds: from margins and the instants of their rows to calibrated log-odds of churning.
     """
 
     training: TrainingSet
     binned: BinnedRows
     part: Part
     margin: FittedMargin
-    calibration: TrainingSet
-    calibration_margins: Array
+    later: TrainingSet | None
     log_odds: Callable[[Array, npt.NDArray[np.int64]], Array]
     settings: ChurnSettings
+
+    @property
+    def latest(self) -> TrainingSet:
+        """Rows that the parts' fitting never saw: the calibration slice, or else the held-out customers' rows."""
+        return self.training.take(self.part.held_out) if self.later is None else self.later
 
 
 def fit_timing(data: ForecastData) -> Timing | None:
@@ -56,23 +62,22 @@ def fit_timing(data: ForecastData) -> Timing | None:
     def known(rows: TrainingSet) -> npt.NDArray[np.bool_]:
         return np.asarray(rows.event_days < longest)
 
-    unseen = known(data.calibration)
-    happened = known(data.training)
-    if unseen.sum() < _LEAST_UNSEEN or happened[data.part.fitting].sum() < _LEAST_FITTING:
+    latest = data.latest
+    happened, unseen = known(data.training), known(latest)
+    if unseen.sum() < _LEAST_UNSEEN:
         return None
-    values, days = data.calibration.values[unseen], data.calibration.event_days[unseen]
-    quantity = _quantity(
-        data, happened, log_odds_of_share(data.training.event_days, longest), values, log_odds_of_share(days, longest)
-    )
-    if quantity is None:
+    trees = _locations(data, happened, log_odds_of_share(data.training.event_days, longest))
+    if trees is None:
         return None
-    plain = Timing(horizons, quantity, tuple((1.0, 0.0) for _ in horizons[1:]))
-    links = plain.link_log_odds(quantity.locations(values))
-    chain = []
-    for step, shorter in enumerate(horizons[-2::-1]):
-        reached = days < horizons[len(horizons) - 1 - step]
-        chain.append(_fit_link(links[reached, step], days[reached] < shorter))
-    return Timing(horizons, quantity, tuple(chain))
+    quantity = with_residuals(trees, latest.values[unseen], log_odds_of_share(latest.event_days[unseen], longest))
+    plain = Timing(horizons, quantity, tuple(Link(1.0, 0.0) for _ in horizons[1:]))
+    both = (data.training.take(happened), latest.take(unseen))
+    odds = [plain.link_log_odds(plain.raw_shares(quantity.locations(rows.values))) for rows in both]
+    links = [
+        _fit_link(both, [found[:, step] for found in odds], horizons[len(horizons) - 1 - step], shorter)
+        for step, shorter in enumerate(horizons[-2::-1])
+    ]
+    return Timing(horizons, quantity, tuple(links))
 
 
 def fit_value_windows(data: ForecastData) -> tuple[Value, ...]:
@@ -90,13 +95,39 @@ def _fit_value(data: ForecastData, place: int, days: int) -> Value | None:
         return None
     positive = amounts > 0  # NaN, not yet known, is not above 0
     logs = np.log(np.where(positive, amounts, 1.0))
-    quantity = _quantity(data, positive, logs, unseen.values[some], np.log(paid[some]))
-    if quantity is None:
+    trees = _locations(data, positive, logs)
+    if trees is None:
         return None
-    window = Value(days, quantity, fit_calibrator(margins, ~some))
-    if not window.takes_season:
-        return window
-    return Value(days, quantity, fit_calibrator(data.log_odds(margins, unseen.as_of_us), ~some))
+    bought = unseen.take(some)
+    if days >= YEAR_DAYS:
+        quantity = with_residuals(trees, bought.values, np.log(paid[some]))
+        return Value(days, quantity, fit_calibrator(margins, ~some))
+    season = _season_of_amounts(data, trees, place)
+    quantity = with_residuals(trees, bought.values, np.log(paid[some]) - _shifts(season, bought.as_of_us))
+    return Value(days, quantity, fit_calibrator(data.log_odds(margins, unseen.as_of_us), ~some), season)
+
+
+def _season_of_amounts(data: ForecastData, trees: Trees, place: int) -> Season | None:
+    """Through the mean residual of the logarithm at each cut-off, relative to the latest rows."""
+    residuals, cutoffs = [], []
+    for rows in (data.training, data.latest):
+        bought = rows.take(rows.value_minor[:, place] > 0)
+        residuals.append(np.log(bought.value_minor[:, place]) - trees.margins(bought.values))
+        cutoffs.append(bought.as_of_us)
+    distinct, which = np.unique(np.concatenate(cutoffs), return_inverse=True)
+    anchor_us = data.latest.cutoffs[-1]
+    if anchor_us not in distinct:
+        return None
+    means = np.bincount(which, weights=np.concatenate(residuals)) / np.bincount(which)
+    return season_through(means, distinct, anchor_us)
+
+
+def _shifts(season: Season | None, as_of_us: npt.NDArray[np.int64]) -> Array:
+    """What the season adds at each instant, float64 (n,)."""
+    if season is None:
+        return np.zeros(as_of_us.size)
+    cutoffs, which = np.unique(as_of_us, return_inverse=True)
+    return np.array([season.at(int(cutoff)) for cutoff in cutoffs])[which]
 
 
 def _unseen_rows(data: ForecastData, place: int) -> tuple[TrainingSet, Array]:
@@ -104,45 +135,56 @@ def _unseen_rows(data: ForecastData, place: int) -> tuple[TrainingSet, Array]:
 
     The calibration slice, the latest, where its window is known; else those of the customers held out of fitting.
     """
-    later = ~np.isnan(data.calibration.value_minor[:, place])
-    if later.sum() >= _LEAST_UNSEEN:
-        return data.calibration.take(later), data.calibration_margins[later]
+    if data.later is not None:
+        known = data.later.take(~np.isnan(data.later.value_minor[:, place]))
+        if known.n_rows >= _LEAST_UNSEEN:
+            return known, data.margin.margins(known.values)
     held_out = data.part.held_out
     held_out = held_out[~np.isnan(data.training.value_minor[held_out, place])]
     where = np.searchsorted(data.margin.held_out, held_out)
     return data.training.take(held_out), data.margin.held_out_margins[where]
 
 
-def _quantity(
-    data: ForecastData, usable: npt.NDArray[np.bool_], numbers: Array, values: Array, unseen: Array
-) -> ConditionalQuantity | None:
-    """Locations from the usable training rows' numbers, residuals from unseen ones."""
+def _locations(data: ForecastData, usable: npt.NDArray[np.bool_], numbers: Array) -> Trees | None:
+    """Trees for the usable training rows' numbers, float64 (n,); None where they are too few."""
     part, settings = data.part, data.settings
     fitting, stopping = part.fitting[usable[part.fitting]], part.held_out[usable[part.held_out]]
     if fitting.size < _LEAST_FITTING or stopping.size < 1:
         return None
     kept = np.where(usable, numbers, 0.0)
-    trees = fit_locations(data.binned, fitting, stopping, kept, settings.trees, seed=settings.seed)
-    return with_residuals(trees, values, unseen)
+    return fit_locations(data.binned, fitting, stopping, kept, settings.trees, seed=settings.seed)
 
 
-def _fit_link(log_odds: Array, happened: npt.NDArray[np.bool_]) -> tuple[float, float]:
+def _fit_link(both: tuple[TrainingSet, TrainingSet], log_odds: list[Array], longer: int, shorter: int) -> Link:
+    """P(T < shorter | T < longer): the season from all rows, the curve from the latest ones, the second."""
+    reached = [rows.event_days < longer for rows in both]
+    early = [rows.event_days[there] < shorter for rows, there in zip(both, reached, strict=True)]
+    as_of_us = [rows.as_of_us[there] for rows, there in zip(both, reached, strict=True)]
+    odds = [found[there] for found, there in zip(log_odds, reached, strict=True)]
+    season = fit_season(
+        np.concatenate(odds), np.concatenate(early), np.concatenate(as_of_us), int(both[1].as_of_us.max())
+    )
+    slope, intercept = _curve(odds[1], _shifts(season, as_of_us[1]), early[1])
+    return Link(slope, intercept, season)
+
+
+def _curve(log_odds: Array, shifts: Array, happened: npt.NDArray[np.bool_]) -> tuple[float, float]:
     """Slope, at least .05, and intercept by maximum likelihood, drawn to 1 and 0 as by 20 rows.
 
     Source: Platt 1999, Probabilistic outputs for support vector machines.
     """
+    if log_odds.size == 0:
+        return 1.0, 0.0
     truth = happened.astype(np.float64)
     design = np.column_stack([log_odds, np.ones(log_odds.size)])
     identity = np.array([1.0, 0.0])
-    pull = _PRIOR_ROWS / (4.0 * max(log_odds.size, 1))
+    pull = _PRIOR_ROWS / (4.0 * log_odds.size)
 
     def loss(link: Array) -> tuple[float, Array]:
-        logits = design @ link
+        logits = design @ link + shifts
         away = link - identity
         value = float(np.mean(softplus(logits) - truth * logits) + 0.5 * pull * float(away @ away))
         return value, design.T @ (sigmoid(logits) - truth) / log_odds.size + pull * away
 
-    if log_odds.size == 0:
-        return 1.0, 0.0
     found = minimize(loss, identity, jac=True, method="L-BFGS-B", bounds=[(_LEAST_SLOPE, None), (None, None)])
     return float(found.x[0]), float(found.x[1])

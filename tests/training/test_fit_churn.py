@@ -48,6 +48,16 @@ def test_nothing_of_the_calibration_labels_moves_the_trees(model, sets):
     assert fit_churn(sets[0], turned, SETTINGS).trees.text == model.trees.text
 
 
+def test_without_a_calibration_slice_each_customer_is_judged_by_fits_without_them():
+    rng = np.random.default_rng(8)
+    rows = known_law(rng, 2_000)
+    noise = dataclasses.replace(rows, labels=rng.random(rows.n_rows) < 0.3)  # nothing to learn from
+    said = fit_churn(noise, None, SETTINGS).probabilities(noise.values)
+    # a calibrator that had seen its own rows would have spread what was learnt by heart; this one draws it to the mean
+    assert said.mean() == pytest.approx(noise.labels.mean(), abs=0.02)
+    assert np.quantile(said, 0.95) - np.quantile(said, 0.05) < 0.12
+
+
 def test_the_model_says_what_it_is(model, sets):
     assert (model.horizon_days, model.gap_days) == (90, 0)
     assert model.base_rate == pytest.approx(sets[1].labels.mean())
