@@ -143,6 +143,7 @@ class ChurnModel:
             self._log_odds(known, as_of_us),
             horizons_days=self.horizons_days,
             returns=self.awaits == "return",
+            as_of_us=as_of_us,
             timing=self.timing,
             value_windows=self.value_windows,
         )

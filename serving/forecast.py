@@ -62,6 +62,7 @@ def assemble_forecast(
     *,
     horizons_days: tuple[int, ...],
     returns: bool,
+    as_of_us: int | None,
     timing: Timing | None,
     value_windows: tuple[Value, ...],
 ) -> Forecast:
@@ -73,6 +74,7 @@ def assemble_forecast(
         log_odds: of churning within the longest horizon, float64 (n,), calibrated, with the season of as_of.
         horizons_days: ascending; the last is the longest.
         returns: whether what is awaited is a return, that is, the opposite of churning.
+        as_of_us: when the values were computed; None for the season of the calibration slice.
         timing: when; None where not learnt.
         value_windows: how much; () where not learnt.
     """
@@ -82,24 +84,25 @@ def assemble_forecast(
     if timing is not None:
         event = 1.0 - churn if returns else churn
         locations = timing.quantity.locations(values)
-        happens = timing.event_probabilities(locations, event)
-        by_horizon[:] = 1.0 - happens if returns else happens
+        raw = timing.raw_shares(locations)
+        shares = timing.shares(raw, as_of_us)
+        by_horizon[:] = 1.0 - event[:, None] * shares if returns else event[:, None] * shares
         likely = event >= _LIKELY
-        days[likely] = timing.days(locations[likely], np.array(QUANTILES))
+        days[likely] = timing.days(locations[likely], raw[likely], shares[likely], QUANTILES)
     by_horizon[:, -1] = churn
-    return Forecast(horizons_days, by_horizon, days, *_values(values, margins, log_odds, churn, value_windows))
+    return Forecast(horizons_days, by_horizon, days, *_values(values, margins, log_odds, value_windows, as_of_us))
 
 
 def _values(
-    values: Array, margins: Array, log_odds: Array, churn: Array, windows: tuple[Value, ...]
+    values: Array, margins: Array, log_odds: Array, windows: tuple[Value, ...], as_of_us: int | None
 ) -> tuple[Array, Array, Array, Array, Array]:
-    n = churn.size
+    n = log_odds.size
     quantiles = np.full((n, len(VALUE_DAYS), len(QUANTILES)), np.nan)
     means, nothing = np.full((2, n, len(VALUE_DAYS)), np.nan)
     if_stays = np.full(n, np.nan)
     for window in windows:
         place = VALUE_DAYS.index(window.days)
-        found = window.forecast(values, log_odds if window.takes_season else margins, QUANTILES)
+        found = window.forecast(values, log_odds if window.takes_season else margins, QUANTILES, as_of_us)
         quantiles[:, place], means[:, place] = found.quantiles_minor, found.mean_minor
         nothing[:, place], if_stays = found.none_probability, found.mean_if_any_minor
-    return quantiles, means, nothing, if_stays, churn * if_stays
+    return quantiles, means, nothing, if_stays, sigmoid(log_odds) * if_stays

@@ -10,7 +10,7 @@ from features.instants import DAY_US
 from serving.calibration import sigmoid
 from serving.season import LevelReversion, Season, SeasonShift, harmonics
 
-__all__ = ["fit_season"]
+__all__ = ["fit_season", "season_through"]
 
 Array = npt.NDArray[np.float64]
 _LEAST_SPAN_DAYS = 330
@@ -37,9 +37,20 @@ def fit_season(
         anchor_us: the cut-off of the calibration slice.
     """
     cutoffs = np.unique(as_of_us)
+    missed = [_missed(log_odds[as_of_us == cutoff], labels[as_of_us == cutoff]) for cutoff in cutoffs]
+    return season_through(np.array(missed), cutoffs, anchor_us)
+
+
+def season_through(missed: Array, cutoffs: npt.NDArray[np.int64], anchor_us: int) -> Season | None:
+    """The season that runs through what was missed, on any additive scale, at each of several cut-offs.
+
+    Args:
+        missed: what to add at each cut-off, float64 (c,).
+        cutoffs: int64 (c,), ascending and distinct, the anchor among them.
+        anchor_us: where the season is to be 0.
+    """
     if cutoffs.size < _LEAST_FOR_A_MEAN:
         return None
-    missed = np.array([_missed(log_odds[as_of_us == cutoff], labels[as_of_us == cutoff]) for cutoff in cutoffs])
     if cutoffs.size < _LEAST_CUTOFFS or cutoffs[-1] - cutoffs[0] < _LEAST_SPAN_DAYS * DAY_US:
         return LevelReversion(float(missed.mean() - missed[cutoffs == anchor_us].mean()), anchor_us)
     design = np.column_stack([np.ones(cutoffs.size), harmonics(cutoffs)])
