@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -31,6 +31,7 @@ from serving.score_book import BOOK, BookFacts, list_books, write_book
 from serving.segments import LANGUAGES
 from serving.store import Store
 from training.batch_scorer import BatchScorer, ScoreOptions
+from training.churn_problem import problem_of
 from training.churn_settings import ChurnSettings
 from training.log_data import Progress, silent
 from training.score_sources import FeatureSource, LogFeatures
@@ -76,7 +77,8 @@ def score_job(
     A folder, or None for the current one, gets a Parquet file named after the model, the release and the instant.
     Features come from `source`, or are computed from the event log as of `as_of`, by default just after the last
     recorded event. The release is by default the one that is served, so that what it says of a customer today and what
-    its book says agree; where nothing is served yet, the newest one.
+    its book says agree; where nothing is served yet, the newest one. Who is asked about is told by the question that
+    the release's model answers, and by the settings where the release does not say.
 
     Raises:
         ConfigurationError: the ending is unknown, or the newest book is of a later instant.
@@ -89,7 +91,8 @@ def score_job(
     release = load_release(workspace.releases / (release_name or _default_release(workspace)), CHURN_FEATURES)
     if source is None:
         progress("reading the event log")
-        source = LogFeatures.read(workspace, CHURN_FEATURES, churn_settings, as_of_us)
+        problem = problem_of(release.manifest["provenance"]) or churn_settings.problem
+        source = LogFeatures.read(workspace, CHURN_FEATURES, replace(churn_settings, problem=problem), as_of_us)
     if chosen.keep_books is not None:
         _check_forward(workspace, source.as_of_us)
     scoring = BatchScorer(release, source, chosen)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from features.errors import ConfigurationError
 from features.feature_set import PURPOSES, FeatureSet
 from features.instants import DAY_US
 from features.settings import read_settings, read_toml
 
-__all__ = ["KINDS_OF_CHURN", "Awaits", "ChurnProblem", "load_problem", "shipped_problems"]
+__all__ = ["KINDS_OF_CHURN", "Awaits", "ChurnProblem", "load_problem", "problem_of", "shipped_problems"]
 
 Awaits = Literal["return", "churn"]
 
@@ -143,6 +144,17 @@ class ChurnProblem:
         if self.kind == "cancel":
             return f"a cancellation in the {days} days {start}"
         return f"column {self.label_column} says so"
+
+
+def problem_of(provenance: Mapping[str, Any]) -> ChurnProblem | None:
+    """The question that a release's churn model answers, by the manifest's provenance; None where it does not say.
+
+    Raises:
+        ConfigurationError: a key of it is unknown or wrong.
+    """
+    told = provenance.get("churn")
+    text = told.get("question") if isinstance(told, Mapping) else None
+    return ChurnProblem.from_json(text) if isinstance(text, str) else None
 
 
 def shipped_problems() -> tuple[str, ...]:

@@ -161,6 +161,7 @@ def _provenance(registry: Registry, churn: ModelVersion, recommender: ModelVersi
             "log_version": version.tags.get("log_version"),
             "code_version": version.tags.get("code_version"),
             "gate": version.tags.get("gate"),
+            "question": version.tags.get("question"),
             "metrics": registry.metrics(version),
         }
 

@@ -17,12 +17,13 @@ from features.workspace import Workspace
 from serving.release import load_release
 from serving.releases import newest_release
 from serving.scoring import score_churn
-from tests.tiny_shop import TinyShop
+from tests.tiny_shop import TinyShop, edit_manifest
 from training.batch_scorer import ScoreOptions
 from training.batch_scoring import Scored, score_job
+from training.churn_problem import ChurnProblem
 from training.churn_settings import ChurnSettings
 from training.jobs import read_log
-
+from training.population import eligible
 
 COLUMNS = [
     *("customer_id", "churn_probability", "churn_probability_90d", "churn_score", "percentile", "band", "eligible"),
@@ -144,3 +145,19 @@ def test_another_ending_is_refused(scored_shop: Workspace, tmp_path: Path) -> No
 def test_without_a_release_the_message_says_how_to_make_one(workspace: Workspace) -> None:
     with pytest.raises(ArtefactError, match="holdfast release"):
         newest_release(workspace.releases)
+
+
+def test_who_is_asked_about_is_told_by_the_question_that_the_release_answers(
+    scored_shop: Workspace, tmp_path: Path
+) -> None:
+    def n_eligible() -> int:
+        return score(scored_shop, tmp_path / "scores.csv", release_name="r-one", as_of_us=end_us).n_eligible
+
+    view = read_log(scored_shop)
+    end_us = view.known_us
+    week = ChurnProblem(eligible_days=7)
+    expected = int(eligible(view.view, end_us, ChurnSettings(problem=week)).sum())
+    assert n_eligible() == int(eligible(view.view, end_us, ChurnSettings()).sum()) > expected > 0
+    folder = scored_shop.releases / "r-one"
+    edit_manifest(folder, lambda manifest: manifest["provenance"]["churn"].update(question=week.to_json()))
+    assert n_eligible() == expected
