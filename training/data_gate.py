@@ -51,7 +51,8 @@ class DataGate:
             for name, count in (("churners", self.n_churners), ("stayers", self.n_stayers))
             if count < self.needed
         ]
-        return f"{'; '.join(short)}; {self._advice()}. Meanwhile a baseline answers: days since the last order alone."
+        rule = "a logistic model" if self.problem.kind == "label" else "days since the last order"
+        return f"{'; '.join(short)}; {self._advice()}. Meanwhile a baseline answers: {rule} alone."
 
     def _advice(self) -> str:
         if self.problem.kind == "label":

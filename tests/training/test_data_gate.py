@@ -66,7 +66,8 @@ def test_too_few_is_said_with_the_numbers_and_what_to_do(kind, n_churned, advice
     gate = check_data(rows(n_churned, 100 - n_churned), about(kind))
     assert not gate.full
     assert gate.sentence().startswith(advice)
-    assert "baseline" in gate.sentence()
+    rule = "a logistic model" if kind == "label" else "days since the last order"
+    assert gate.sentence().endswith(f"Meanwhile a baseline answers: {rule} alone.")
 
 
 def test_too_few_of_both_names_both():
