@@ -22,8 +22,8 @@ __all__ = ["BANDS", "LEVEL", "BandMoves", "Cause", "Side", "Transition", "band_m
 Array = npt.NDArray[np.float64]
 
 BANDS = ("low", "medium", "high")
-LEVEL = "the level for all: base rate, calibration, season"
-"""The name of what no group of features moved."""
+LEVEL = "level_for_all"
+"""The name of what no group of features moved: the base rate, the calibration, the season."""
 
 _EDGE = 1e-9
 _SAME = 1e-12

@@ -26,6 +26,7 @@ from training.band_moves import BANDS, LEVEL, BandMoves, Side, band_moves, cause
 from training.churn_files import read_churn_parts
 from training.churn_judging import reason_groups, reason_sums
 from training.log_data import Progress, silent
+from training.reason_stability import ReasonStability, reason_stability
 from training.registry import CHAMPION, CHURN, ModelVersion, Registry
 from training.score_sources import LogFeatures
 from training.settings import Settings
@@ -34,6 +35,7 @@ __all__ = ["Contender", "ReleaseMoves", "compare_releases", "contender", "write_
 
 Array = npt.NDArray[np.float64]
 _CHUNK = 20_000
+_REASON_ROWS = 1_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,11 +53,26 @@ class Contender:
 
 @dataclass(frozen=True, eq=False)
 class ReleaseMoves:
-    """Who moves between two contenders at one instant. customer_keys: object (n,), in the order of `moves`."""
+    """Who moves between two contenders at one instant.
+
+    customer_keys: object (n,), in the order of `moves`. reasons: how alike the reasons of the two are, over at most
+    1,000 of the customers.
+    """
 
     as_of_us: int
     customer_keys: npt.NDArray[np.object_]
     moves: BandMoves
+    reasons: ReasonStability
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The comparison in words."""
+        found = self.reasons
+        kept = (
+            f"Customers keep {found.top_overlap:.0%} of their first three reasons, {found.same_first:.0%} keep the "
+            f"first one; the weights of the reasons have a rank correlation of {found.importance_correlation:.2f}."
+        )
+        return (*self.moves.sentences, kept)
 
     def to_json(self) -> dict[str, Any]:
         """The comparison as JSON values; nothing about any one customer."""
@@ -84,7 +101,13 @@ class ReleaseMoves:
                 }
                 for transition in moves.transitions
             ],
-            "sentences": list(moves.sentences),
+            "reasons": {
+                "customers": self.reasons.n,
+                "first_three_kept": self.reasons.top_overlap,
+                "first_kept": self.reasons.same_first,
+                "weights_rank_correlation": self.reasons.importance_correlation,
+            },
+            "sentences": list(self.sentences),
         }
 
 
@@ -129,13 +152,15 @@ def compare_releases(
     progress("reading the event log")
     source = LogFeatures.read(workspace, CHURN_FEATURES, settings.churn, as_of_us)
     progress("scoring the same customers with both")
-    keys, scored = [], []
+    keys, scored, sample = [], [], None
     for chunk in source.chunks(_CHUNK):
         rows = np.flatnonzero(chunk.eligible)
         if rows.size:
+            values = chunk.table.values[rows]
+            sample = values[:_REASON_ROWS] if sample is None else sample
             keys.append(chunk.table.customer_keys[rows])
-            scored.append(_scored(first, second, chunk.table.values[rows], source.as_of_us))
-    if not scored:
+            scored.append(_scored(first, second, values, source.as_of_us))
+    if sample is None:
         raise NotEnoughDataError(
             f"0 customers are eligible at {format_instant(source.as_of_us)}; choose another instant"
         )
@@ -144,7 +169,8 @@ def compare_releases(
     found = band_moves(
         Side(first.name, ours, first.bands), Side(second.name, theirs, second.bands), parts, (*groups, LEVEL)
     )
-    return ReleaseMoves(source.as_of_us, np.concatenate(keys), found)
+    kept = reason_stability(reason_sums(first.model, sample), reason_sums(second.model, sample))
+    return ReleaseMoves(source.as_of_us, np.concatenate(keys), found, kept)
 
 
 def write_movers(workspace: Workspace, found: ReleaseMoves, out: Path) -> int:

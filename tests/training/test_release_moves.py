@@ -73,6 +73,7 @@ def test_the_causes_of_a_change_add_up_for_those_who_change(moves):
 def test_a_version_compared_with_itself_moves_nobody(made, sides, quick_settings):
     found = compare_releases(made, sides[0], sides[0], quick_settings).to_json()
     assert (found["changed"], found["transitions"], found["mean_move_abs"]) == (0, [], 0.0)
+    assert (found["reasons"]["first_three_kept"], found["reasons"]["first_kept"]) == (1.0, 1.0)
     assert found["customers"] == sum(sum(row.values()) for row in found["table"].values())
 
 

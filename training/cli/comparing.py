@@ -108,9 +108,9 @@ def _show(found: ReleaseMoves) -> None:
     said = found.to_json()
     console = Console()
     bands = list(said["table"])
-    table = Table(f"customers at {said['as_of'][:10]}", *(f"{band} in {said['second']}" for band in bands))
+    table = Table(f"{said['first']} | {said['second']}", *bands, title=f"customers at {said['as_of'][:10]}")
     for before, row in said["table"].items():
-        table.add_row(f"{before} in {said['first']}", *(f"{row[after]:,}" for after in bands))
+        table.add_row(before, *(f"{row[after]:,}" for after in bands))
     console.print(table)
     for sentence in said["sentences"]:
         typer.echo(sentence)
@@ -123,6 +123,11 @@ def _show(found: ReleaseMoves) -> None:
             cells = (f"{row['customers']:,}", f"{row['by_cutoffs']:,}", f"{row['mean_rise']:+.3f}", causes)
             why.add_row(row["before"], row["after"], *cells)
         console.print(why)
+        typer.echo("Level for all: what the base rate, the calibration and the season moved for everybody alike.")
+
+
+def _spaced(code: str) -> str:
+    return code.replace("_", " ")
 
 
 def _defined(figures: Any) -> dict[str, Any]:
