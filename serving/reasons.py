@@ -133,11 +133,12 @@ def _chosen(plan: ReasonPlan, sums: Array, there: Flags, k: int) -> Ints:
     ranked -= np.where(raising & ~there, above_all, 0.0)
     ranked[weights == 0] = -np.inf
     places = np.argsort(-ranked, axis=1, kind="stable")[:, : max(k, 0)]
+    every = np.arange(sums.shape[0])[:, np.newaxis]
     if places.shape[1]:
-        strongest = np.where(sums > 0, ranked, -np.inf).argmax(axis=1)
-        lacking = ~(np.take_along_axis(sums, places, axis=1) > 0).any(axis=1) & (sums > 0).any(axis=1)
-        places[lacking, -1] = strongest[lacking]
-    return np.where(np.take_along_axis(weights, places, axis=1) > 0, places, -1)
+        raises = sums > 0
+        lacking = raises.any(axis=1) & ~raises[every, places].any(axis=1)
+        places[lacking, -1] = np.where(raises, ranked, -np.inf).argmax(axis=1)[lacking]
+    return np.where(weights[every, places] > 0, places, -1)
 
 
 def _leading(plan: ReasonPlan, contributions: Array, sums: Array, chosen: Ints, evident: Flags) -> Ints:
@@ -225,4 +226,5 @@ def _outside(values: Array, categories: tuple[str, ...] | None) -> list[float | 
     """Values as they are answered: a category as its text, None for missing."""
     if categories is None:
         return [None if math.isnan(value) else value for value in values.tolist()]
-    return [None if math.isnan(value) else categories[int(value)] for value in values.tolist()]
+    known = dict(enumerate(categories))
+    return [known.get(value) for value in values.tolist()]

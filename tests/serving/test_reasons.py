@@ -154,6 +154,8 @@ def test_a_column_without_an_entry_is_a_reason_of_its_own_told_by_its_name():
         categories={"Contract": ("Month-to-month", "One year")},
     )
     values, moved = np.array([0.0, 95.0, np.nan]), np.array([0.8, 0.5, -0.2, 0.0])
+    unseen, *_ = reasons(contract, np.array([np.nan, 95.0, np.nan]), moved, 3)
+    assert (unseen.text, unseen.value) == ("Contract: unknown", None)
     found = reasons(contract, values, moved, 3)
     assert [(one.code, one.value, one.usual, one.controllable) for one in found] == [
         ("Contract", "Month-to-month", "One year", False),
