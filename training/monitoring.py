@@ -21,7 +21,6 @@ from features.instants import DAY_US, format_instant, parse_instant
 from features.workspace import Workspace
 from serving.bands import Bands
 from serving.churn_model import ChurnModel
-from training.churn_problem import ChurnProblem
 from training.churn_recording import DRIFT, MONITORING_FOLDER
 from training.churn_settings import ChurnSettings
 from training.drift import Drift, DriftReference, input_drift, score_drift
@@ -171,7 +170,7 @@ def monitor_churn(
             f"{version.name} {version.version} reads feature set {model.fingerprint[:12]}, this code computes "
             f"{CHURN_FEATURES.fingerprint()[:12]}; train again"
         )
-    asked = _asked(version, settings)
+    asked = replace(settings, problem=side.problem or settings.problem)
     progress("reading the event log")
     data = read_log(workspace)
     instant = data.known_us if as_of_us is None else as_of_us
@@ -190,12 +189,6 @@ def monitor_churn(
         estimate=estimate,
         past=_past(data, version, model, bands, asked, instant),
     )
-
-
-def _asked(version: ModelVersion, settings: ChurnSettings) -> ChurnSettings:
-    """The settings, but asking the version's own question."""
-    text = version.tags.get("question")
-    return settings if text is None else replace(settings, problem=ChurnProblem.from_json(text))
 
 
 def _eligible_values(data: LogData, as_of_us: int, settings: ChurnSettings) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from training.band_costs import bands_for
 from training.band_moves import BANDS, LEVEL, BandMoves, Side, band_moves, causes_of_change, log_odds_of
 from training.churn_files import read_churn_parts
 from training.churn_judging import reason_groups, reason_sums
+from training.churn_problem import ChurnProblem, problem_of
 from training.log_data import Progress, silent
 from training.reason_stability import ReasonStability, reason_stability
 from training.registry import CHAMPION, CHURN, ModelVersion, Registry
@@ -42,12 +43,14 @@ _REASON_ROWS = 1_000
 class Contender:
     """A release, or a version of the churn model with the bands that a release would give it.
 
-    version: as registered; None for a release that was made elsewhere.
+    problem: the question it answers; None where it does not say. version: as registered; None for a release that was
+    made elsewhere.
     """
 
     name: str
     model: ChurnModel
     bands: Bands
+    problem: ChurnProblem | None = None
     version: ModelVersion | None = None
 
 
@@ -124,13 +127,16 @@ def contender(name: str, workspace: Workspace, registry: Registry, settings: Set
             release.name,
             release.churn,
             release.bands,
+            problem_of(release.manifest["provenance"]),
             None if made_of is None else registry.find(CHURN, int(made_of)),
         )
     version = registry.version(CHURN, name)
     parts = read_churn_parts(registry.files(version))
     bands = bands_for(parts.losses, settings.churn.costs, parts.model.reference, settings.release.bands)
     shown = f"{version.name} {version.version}" + (f" ({CHAMPION})" if CHAMPION in version.aliases else "")
-    return Contender(shown, parts.model, bands, version)
+    question = version.tags.get("question")
+    problem = None if question is None else ChurnProblem.from_json(question)
+    return Contender(shown, parts.model, bands, problem, version)
 
 
 def compare_releases(
@@ -144,13 +150,16 @@ def compare_releases(
 ) -> ReleaseMoves:
     """Score the eligible customers with both, as of an instant, by default just after the last recorded event.
 
+    Who is eligible is told by the question that both answer, and by the settings where they do not say.
+
     Raises:
         ArtefactError: the two answer different questions, or read another feature set than this code computes.
         NotEnoughDataError: nobody is eligible at that instant.
     """
     _check_comparable(first, second)
     progress("reading the event log")
-    source = LogFeatures.read(workspace, CHURN_FEATURES, settings.churn, as_of_us)
+    asked = replace(settings.churn, problem=first.problem or settings.churn.problem)
+    source = LogFeatures.read(workspace, CHURN_FEATURES, asked, as_of_us)
     progress("scoring the same customers with both")
     keys, scored, sample = [], [], None
     for chunk in source.chunks(_CHUNK):
@@ -211,10 +220,12 @@ def _check_comparable(first: Contender, second: Contender) -> None:
                 f"{CHURN_FEATURES.fingerprint()[:12]}; to score the same customers both must read that"
             )
     asked = [(one.model.awaits, one.model.horizon_days, one.model.gap_days) for one in (first, second)]
-    if asked[0] != asked[1]:
+    same = first.problem is None or second.problem is None or first.problem.asks_the_same(second.problem)
+    if asked[0] != asked[1] or not same:
+        told = [one.problem.sentence() if one.problem else f"{one.model.horizon_days} days" for one in (first, second)]
         raise ArtefactError(
-            f"{first.name} tells {asked[0][1]} days after a gap of {asked[0][2]}, {second.name} {asked[1][1]} after "
-            f"{asked[1][2]}: they answer different questions, so their bands cannot be compared"
+            f"{first.name} tells of {told[0]}, {second.name} of {told[1]}: they answer different questions, so their "
+            "bands cannot be compared"
         )
 
 

@@ -98,6 +98,9 @@ def test_models_of_different_questions_are_refused(made, sides, quick_settings):
     shorter = replace(sides[1], model=replace(sides[1].model, horizons_days=(20, 40), timing=None))
     with pytest.raises(ArtefactError, match="different questions"):
         compare_releases(made, sides[0], shorter, quick_settings)
+    wider = replace(sides[1], problem=replace(sides[1].problem, eligible_days=300))
+    with pytest.raises(ArtefactError, match="different questions"):
+        compare_releases(made, sides[0], wider, quick_settings)
     older = replace(sides[1], model=replace(sides[1].model, fingerprint="0" * 64))
     with pytest.raises(ArtefactError, match="feature set"):
         compare_releases(made, sides[0], older, quick_settings)
