@@ -15,7 +15,7 @@ from serving.conditional_quantity import ConditionalQuantity
 from serving.lifecycle import Lifecycle
 from serving.rfm import RfmScale
 from serving.segments import Segmentation, Stability
-from serving.timing import Timing
+from serving.timing import Link, Timing
 from serving.trees import Trees
 from serving.value import Value
 from tests.tiny_shop import churn_model
@@ -36,7 +36,7 @@ def forecasting_model(base: float = 0.0) -> ChurnModel:
     """
     plain = BetaCalibrator(1.0, 1.0, 0.0)
     windows = [Value(days, _around(math.log(amount)), plain) for days, amount in AMOUNTS_MINOR.items()]
-    timing = Timing(HORIZONS, _around(0.0), ((1.0, 0.0), (1.0, 0.0)))
+    timing = Timing(HORIZONS, _around(0.0), (Link(1.0, 0.0), Link(1.0, 0.0)))
     return replace(churn_model(base), horizons_days=HORIZONS, timing=timing, value_windows=tuple(windows))
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from features.compute import FeatureTable
 from features.errors import ConfigurationError
+from serving.forecast import Forecast
 from serving.reasons import reasons_of_many
 from serving.release import Release
 from serving.scoring import score_churn
@@ -25,7 +27,7 @@ from training.score_sources import FeatureChunk, FeatureSource
 __all__ = ["BatchScorer", "ScoreOptions", "language_of"]
 
 _BLOCK = 1_000
-"""Rows scored at once: they fit the cache, and LightGBM takes so few on the calling thread alone."""
+"""Rows that LightGBM is given at once: they fit the cache, and it takes so few on the calling thread alone."""
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -66,13 +68,13 @@ class BatchScorer:
 
         The riskiest are only known when all are scored: then features are read a second time, and margins kept.
         """
-        margins, least = None, np.inf
+        margins, least, only_eligible = None, np.inf, True
         if self.options.reasons_for.kind == "riskiest" and self.options.reasons_count:
             progress("finding the riskiest customers")
             first = list(self._each(self._margins))
-            margins = np.concatenate([found for found, _ in first])
-            least = self.options.reasons_for.least_margin(margins, np.concatenate([asked for _, asked in first]))
-        yield from self._each(lambda chunk: self._chunk(chunk, margins, least))
+            margins, eligible = (np.concatenate(parts) for parts in zip(*first, strict=True))
+            least, only_eligible = self.options.reasons_for.least_margin(margins, eligible), bool(eligible.any())
+        yield from self._each(lambda chunk: self._chunk(chunk, margins, least, only_eligible))
 
     def probabilities(self) -> npt.NDArray[np.float64]:
         """The churn probabilities alone, float64 (n,), in the order of the source."""
@@ -83,39 +85,43 @@ class BatchScorer:
         return _in_order(work, self.source.chunks(self.options.chunk), self.options.threads)
 
     def _margins(self, chunk: FeatureChunk) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-        blocks = [self.release.churn.margins(chunk.table.values[block]) for block in _blocks(len(chunk.eligible))]
-        return np.concatenate(blocks), chunk.eligible
+        return self.release.churn.margins(chunk.table.values), chunk.eligible
 
     def _chunk(
-        self, chunk: FeatureChunk, margins: npt.NDArray[np.float64] | None, least: float
+        self, chunk: FeatureChunk, margins: npt.NDArray[np.float64] | None, least: float, only_eligible: bool
     ) -> tuple[int, pa.Array, pa.Table]:
-        release, tables, reasoned = self.release, [], []
-        for block in _blocks(len(chunk.eligible)):
-            rows = np.arange(block.start, block.stop)
-            part = chunk.table.select(rows)
-            known = release.churn.margins(part.values) if margins is None else margins[chunk.start + rows]
-            scores = score_churn(release.churn, release.bands, part, forecast=False, margins=known)
-            forecast = release.churn.forecast(part.values, part.as_of_us, margins=known)
-            tables.append(self.columns.table(part, scores, forecast, chunk.eligible[block]))
-            reasoned.append(rows[self._gets_reasons(scores.churn_probability, known, chunk.eligible[block], least)])
-        columns = self._explained(chunk, pa.concat_tables(tables), np.concatenate(reasoned))
-        return chunk.start, pa.array(chunk.table.customer_keys, pa.string()), columns
+        release, table = self.release, chunk.table
+        n = len(chunk.eligible)
+        known = release.churn.margins(table.values) if margins is None else margins[chunk.start : chunk.start + n]
+        scores = score_churn(release.churn, release.bands, table, forecast=False, margins=known)
+        columns = self.columns.table(table, scores, self._forecast(table, known), chunk.eligible)
+        among = chunk.eligible if only_eligible else np.ones(n, np.bool_)
+        reasoned = self._gets_reasons(scores.churn_probability, (known >= least) & among)
+        return (
+            chunk.start,
+            pa.array(table.customer_keys, pa.string()),
+            self._explained(chunk, columns, np.flatnonzero(reasoned)),
+        )
+
+    def _forecast(self, table: FeatureTable, margins: npt.NDArray[np.float64]) -> Forecast:
+        model = self.release.churn
+        parts = [
+            model.forecast(table.values[block], table.as_of_us, margins=margins[block])
+            for block in _blocks(margins.size)
+        ]
+        arrays = [field.name for field in fields(Forecast) if field.name != "horizons_days"]
+        joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays}
+        return Forecast(model.horizons_days, **joined)
 
     def _gets_reasons(
-        self,
-        probability: npt.NDArray[np.float64],
-        margins: npt.NDArray[np.float64],
-        eligible: npt.NDArray[np.bool_],
-        least: float,
+        self, probability: npt.NDArray[np.float64], riskiest: npt.NDArray[np.bool_]
     ) -> npt.NDArray[np.bool_]:
         chosen = self.options.reasons_for
         if chosen.kind == "none" or self.options.reasons_count == 0:
-            return np.zeros(margins.size, np.bool_)
+            return np.zeros(probability.size, np.bool_)
         if chosen.kind == "all":
-            return np.ones(margins.size, np.bool_)
-        if chosen.kind == "band":
-            return np.asarray(probability >= chosen.cut_off(self.release.bands))
-        return np.asarray((margins >= least) & (eligible if eligible.any() else True))
+            return np.ones(probability.size, np.bool_)
+        return riskiest if chosen.kind == "riskiest" else np.asarray(probability >= chosen.cut_off(self.release.bands))
 
     def _explained(self, chunk: FeatureChunk, columns: pa.Table, rows: npt.NDArray[np.int64]) -> pa.Table:
         model, codes, texts = self.release.churn, [], []
