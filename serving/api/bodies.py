@@ -198,6 +198,7 @@ class EventBody(_Body):
 
 _LISTS = {"include", "seed_items", "candidates", "band", "stage", "segment"}
 _WHOLE = {"limit"}
+_CURSORS = {"cursor", "since"}
 _FLAGS = {"exclude_owned", "everybody"}
 _TRUTH = {"true": True, "false": False}
 _NUMBER = re.compile(r"-?\d{1,18}\Z")
@@ -214,6 +215,8 @@ def from_query(kind: TypeAdapter[B], query: QueryParams) -> B:
     for name, text in query.multi_items():
         if name in given:
             raise Problem(422, "a query name is given twice; give it once", code="repeated")
+        if name in _CURSORS and not text:  # a reader who starts has none yet
+            continue
         if name in _LISTS:
             given[name] = [part for part in text.split(",") if part]
         elif name in _WHOLE and _NUMBER.match(text):

@@ -158,6 +158,12 @@ def test_what_the_work_list_cannot_follow_is_refused_by_field(known: Running, qu
     assert [fault["pointer"] for fault in answer.json()["errors"]] == [pointer]
 
 
+def test_an_empty_cursor_is_none(known: Running) -> None:
+    lay(known, everybody())
+    for path, empty in (("/v1/customers", "cursor"), ("/v1/scores/changes", "since"), ("/v1/warnings", "since")):
+        assert known.call("GET", f"{path}?{empty}=").json() == known.call("GET", path).json()
+
+
 def test_a_cursor_of_another_choice_is_refused(known: Running) -> None:
     lay(known, everybody())
     cursor = known.call("GET", "/v1/customers?limit=5").json()["next_cursor"]
