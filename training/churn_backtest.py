@@ -63,17 +63,17 @@ class ChurnBacktest:
         ]
 
     def table(self) -> list[dict[str, object]]:
-        """One row a cut-off, the baselines' AUC beside ours, for people."""
+        """One row a cut-off, for people; the last columns are the AUC of ours and of each baseline."""
         return [
             {
                 "as_of": format_instant(report.as_of_us),
-                "customers": report.n_customers,
+                "n": report.n_customers,
                 "left": report.base_rate,
                 "said": report.figures[0].mean_probability,
-                "calibration error": report.figures[0].ece,
+                "ECE": report.figures[0].ece,
                 "Brier": report.figures[0].brier,
                 "AUC": report.figures[0].auc,
-                **{f"AUC, {figures.model}": figures.auc for figures in report.figures[1:]},
+                **{figures.model: figures.auc for figures in report.figures[1:]},
             }
             for report in self.reports
         ]

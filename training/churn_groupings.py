@@ -19,6 +19,7 @@ Array = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
 
 _MOST_GROUPS = 8
+_MOST_NUMERIC = 4
 _TENURE_EDGES, _TENURE = (90.0, 365.0, 730.0), ("under 90 days", "90 to 365 days", "1 to 2 years", "2 years and more")
 _ORDER_EDGES, _ORDERS = (2.0, 5.0), ("1 order", "2 to 4 orders", "5 orders and more")
 _THIRDS = ("lowest third", "middle third", "highest third")
@@ -33,15 +34,16 @@ def groupings_of(
     """Every grouping that a table's features allow.
 
     Args:
-        table: of the n customers to be judged.
+        table: of the n customers to be judged. Where it holds none of the features of an event log, thirds of its
+            first four numeric columns make groups.
         categories: for a categorical feature the texts of its codes; one of at most 8 texts makes a grouping.
         traits: what is known of the customers beside features, such as a country: dimension and text, object (n,),
             None where unknown. The 8 commonest texts make groups.
     """
-    found: list[Grouping] = []
-    for needed, make in _FROM_FEATURES:
-        if set(needed) <= set(table.names):
-            found.append(make(table))
+    found = [make(table) for needed, make in _FROM_FEATURES if set(needed) <= set(table.names)]
+    if not found:
+        numeric = [name for name in table.names if name not in (categories or {})]
+        found = [_thirds(name, table.column(name)) for name in numeric if _varies(table.column(name))][:_MOST_NUMERIC]
     for name, texts in (categories or {}).items():
         if 2 <= len(texts) <= _MOST_GROUPS:
             codes = table.column(name)
@@ -59,9 +61,17 @@ def _orders(table: FeatureTable) -> Grouping:
 
 
 def _value(table: FeatureTable) -> Grouping:
-    spend = table.column("spend_minor_365d")
-    edges = np.nanquantile(spend, [1 / 3, 2 / 3]) if not np.isnan(spend).all() else np.zeros(2)
-    return Grouping("money spent in the last 365 days", _THIRDS, _between(spend, tuple(edges.tolist())))
+    return _thirds("money spent in the last 365 days", table.column("spend_minor_365d"))
+
+
+def _thirds(dimension: str, values: Array) -> Grouping:
+    edges = np.nanquantile(values, [1 / 3, 2 / 3]) if not np.isnan(values).all() else np.zeros(2)
+    return Grouping(dimension, _THIRDS, _between(values, tuple(edges.tolist())))
+
+
+def _varies(values: Array) -> bool:
+    """Whether thirds of a column mean something: more different values than make groups of their own."""
+    return bool(np.unique(values[~np.isnan(values)]).size > _MOST_GROUPS)
 
 
 def _channel(table: FeatureTable) -> Grouping:

@@ -59,6 +59,13 @@ def test_of_many_countries_the_commonest_eight_make_groups():
     assert int((country.codes == -1).sum()) == 12 * 5
 
 
+def test_a_table_without_events_is_parted_by_thirds_of_its_numbers():
+    months, flag = np.arange(30.0), np.arange(30.0) % 2
+    found = groupings_of(table_of(tenure=months, senior=flag, contract=flag), {"contract": ("monthly", "yearly")})
+    assert [grouping.dimension for grouping in found] == ["tenure", "contract"]
+    assert np.bincount(found[0].codes).tolist() == [10, 10, 10]
+
+
 def test_one_group_alone_is_no_grouping():
     assert groupings_of(table_of(tenure_days=[1, 2, 3])) == ()
 
