@@ -95,7 +95,7 @@ def _as_html(card: ModelCard) -> str:
         parts.append(f'<h2 id="{_anchor(section.title)}">{_e(section.title)}</h2>')
         parts += [f"<p>{_e(words)}</p>" for words in section.words]
         for table in section.tables:
-            parts += [f"<h3>{_e(table.title)}</h3>", _html_table(table)]
+            parts += [*([f"<h3>{_e(table.title)}</h3>"] if table.title else []), _html_table(table)]
         parts += [_html_picture(picture) for picture in section.pictures]
     parts += [f"<h2>{_KEEP}</h2>", _html_list(card.limits)]
     body = "\n".join(parts)
@@ -113,7 +113,7 @@ def _as_markdown(card: ModelCard) -> str:
         for words in section.words:
             lines += ["", words]
         for table in section.tables:
-            lines += ["", f"### {table.title}", "", _markdown_row(table.columns)]
+            lines += [*(["", f"### {table.title}"] if table.title else []), "", _markdown_row(table.columns)]
             lines += [_markdown_row(["---"] * len(table.columns)), *(_markdown_row(row) for row in table.rows)]
         for picture in section.pictures:
             lines += ["", f"![{picture.caption}]({picture.file})"]

@@ -39,14 +39,13 @@ def segment_section(segmented: Segmented, pictures: tuple[Picture, ...]) -> Sect
 
 
 def _table(title: str, rows: Sequence[SegmentRow]) -> Table:
-    columns = ("group", "in Chinese", "customers", "of all", "spent in 365 days, mean", "asked about", "churned")
+    columns = ("group", "customers", "of all", "spent in 365 days, mean", "asked about", "churned")
     return Table(
         title,
         columns,
         tuple(
             (
                 row.name_en,
-                row.name_zh,
                 f"{row.n_customers:,}",
                 f"{row.share:.0%}",
                 f"{row.spend_minor_365d / 100:,.2f}",

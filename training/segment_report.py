@@ -113,7 +113,7 @@ def segments_png(rows: Sequence[SegmentRow]) -> bytes:
             axes.text(row.churn_rate + 0.01, place, words, va="center", fontsize=8)
         axes.set(xlim=(0, 1.5), title=_TITLES[kind])
         axes.set_xticks(np.linspace(0, 1, 6), [f"{share:.0%}" for share in np.linspace(0, 1, 6)])
-    panels[-1, 0].set_xlabel("share that churned, of the customers judged; mean spend in 365 days")
+    figure.supxlabel("share that churned, of the customers judged; mean spend in 365 days", fontsize=10)
     return _png(figure)
 
 
