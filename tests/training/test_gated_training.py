@@ -8,8 +8,8 @@ import pytest
 
 from features.churn_features import CHURN_FEATURES
 from features.workspace import Workspace
-from training.churn_files import ChurnParts
 from training.churn_evaluation import train_churn
+from training.churn_files import read_churn_parts
 from training.comparing import decide_promotion
 from training.jobs import read_log, train_churn_job
 from training.registry import Registry
@@ -25,7 +25,7 @@ def test_too_few_customers_get_a_baseline_marked_as_such(shop: Workspace, quick_
     strict = replace(quick_settings, churn=replace(quick_settings.churn, full_model_each_outcome=5_000))
     trained = train_churn_job(shop, strict, code_version="abc")
     registry = Registry(open_tracking(shop))
-    model = ChurnParts.from_files(registry.files(trained.version)).model
+    model = read_churn_parts(registry.files(trained.version)).model
     assert model.baseline
     assert model.n_trees == 0
     assert trained.version.tags["baseline"] == "true"
