@@ -61,6 +61,7 @@ def test_nothing_is_tuned_where_a_baseline_is_fitted(small_shop: Workspace, quic
     assert trained.tuned is None
 
 
+@pytest.mark.slow
 def test_a_search_is_recorded_with_every_trial_and_what_came_of_it(shop: Workspace, quick_settings: Settings) -> None:
     said: list[str] = []
     tuner = partial(
