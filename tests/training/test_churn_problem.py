@@ -7,7 +7,7 @@ from features.churn_features import CHURN_FEATURES
 from features.errors import ConfigurationError
 from features.feature_set import FeatureSet
 from features.instants import DAY_US
-from training.churn_problem import ChurnProblem, load_problem, shipped_problems
+from training.churn_problem import KINDS_OF_CHURN, ChurnProblem, load_problem, shipped_problems
 from training.churn_settings import ChurnSettings
 
 
@@ -21,8 +21,8 @@ def test_a_shipped_question_is_named_as_its_file_and_of_its_kind(name):
     assert (problem.name, problem.kind) == (name, name)
 
 
-def test_three_questions_are_shipped():
-    assert shipped_problems() == ("cancel", "cycle", "silence")
+def test_a_question_of_each_kind_is_shipped():
+    assert shipped_problems() == ("cancel", "cycle", "label", "silence") == tuple(sorted(KINDS_OF_CHURN))
 
 
 def test_a_question_of_ones_own_is_read_from_its_file(tmp_path: Path):
@@ -70,7 +70,7 @@ def test_a_question_that_makes_no_sense_is_refused_by_name(wrong, message):
 
 
 def test_a_question_that_is_not_there_is_refused_with_those_that_are():
-    with pytest.raises(ConfigurationError, match="no churn problem silent; shipped: cancel, cycle, silence"):
+    with pytest.raises(ConfigurationError, match="no churn problem silent; shipped: cancel, cycle, label, silence"):
         load_problem("silent")
 
 
