@@ -78,7 +78,7 @@ def judge_churn(
     said = scores.churn_probability
     probabilities = {OURS: said} | {b.name: b.probabilities(test_set.values) for b in baselines}
     intervals = _intervals(test_set, probabilities, settings)
-    labels, ours = test_set.labels, auc(test_set.labels, said)
+    labels = test_set.labels
     by_horizon = _by_horizon(test_set, scores.forecast, said, model)
     rng = np.random.default_rng([settings.seed, 4])
     rows_of = {name: texts[test_set.customer_rows] for name, texts in (traits or {}).items()}
@@ -91,10 +91,7 @@ def judge_churn(
         base_rate=float(labels.mean()),
         split=split,
         figures=tuple(_figures(name, labels, p, intervals) for name, p in probabilities.items()),
-        comparisons=tuple(
-            Comparison(b.name, ours - auc(labels, probabilities[b.name]), intervals[f"{b.name}.difference"])
-            for b in baselines
-        ),
+        comparisons=_comparisons(labels, probabilities, intervals),
         lift=tuple(lift_by_decile(labels, said).tolist()),
         scored=ScoredSlice(labels, probabilities, by_horizon),
         horizons=horizon_figures(by_horizon, test_set.customer_rows, rng, settings.bootstrap_replicates),
@@ -104,6 +101,15 @@ def judge_churn(
         estimate=_checked(labels, said, bands.high, rng, settings.bootstrap_replicates),
         drift=() if reference is None else input_drift(reference, test_set.values),
         weights_of_reasons=_weights(model, test_set.values[:_REASON_ROWS]),
+    )
+
+
+def _comparisons(
+    labels: npt.NDArray[np.bool_], probabilities: Mapping[str, Array], intervals: Mapping[str, Interval]
+) -> tuple[Comparison, ...]:
+    areas = {name: auc(labels, said) for name, said in probabilities.items()}
+    return tuple(
+        Comparison(name, areas[OURS] - areas[name], intervals[f"{name}.difference"]) for name in areas if name != OURS
     )
 
 

@@ -101,27 +101,39 @@ def contact_curve(
     order = np.argsort(-(probabilities if priority is None else priority), kind="stable")
     left, said = labels[order], probabilities[order]
     gain, loss = gain_minor[order], loss_minor[order]
-    hits, hoped = np.cumsum(left), np.cumsum(said)
-    happened = np.cumsum(np.where(left, gain, -loss))
-    expected = np.cumsum(said * gain - (1.0 - said) * loss)
-    lowest = np.minimum.accumulate(said)
-    everyone = max(int(hits[-1]), 1)
-    rows = []
-    for share in sorted(shares):
-        count = max(1, round(share * n))
+    sums = _Sums(
+        hits=np.cumsum(left),
+        hoped=np.cumsum(said),
+        happened=np.cumsum(np.where(left, gain, -loss)),
+        expected=np.cumsum(said * gain - (1.0 - said) * loss),
+        lowest=np.minimum.accumulate(said),
+    )
+    return ContactCurve(tuple(sums.row(share) for share in sorted(shares)), meaning)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sums:
+    """Running sums over the customers in the order of contact, each (n,), and the lowest probability so far."""
+
+    hits: npt.NDArray[np.int64]
+    hoped: Array
+    happened: Array
+    expected: Array
+    lowest: Array
+
+    def row(self, share: float) -> ContactRow:
+        count = max(1, round(share * self.hits.size))
         last = count - 1
-        rows.append(
-            ContactRow(
-                share=share,
-                n_contacted=count,
-                lowest_probability=float(lowest[last]),
-                leavers_expected=float(hoped[last]),
-                loyal_expected=float(count - hoped[last]),
-                leavers_reached=int(hits[last]),
-                loyal_bothered=int(count - hits[last]),
-                leavers_share=float(hits[last] / everyone),
-                profit_expected=float(expected[last]),
-                profit=float(happened[last]),
-            )
+        hits, hoped = int(self.hits[last]), float(self.hoped[last])
+        return ContactRow(
+            share=share,
+            n_contacted=count,
+            lowest_probability=float(self.lowest[last]),
+            leavers_expected=hoped,
+            loyal_expected=count - hoped,
+            leavers_reached=hits,
+            loyal_bothered=count - hits,
+            leavers_share=hits / max(int(self.hits[-1]), 1),
+            profit_expected=float(self.expected[last]),
+            profit=float(self.happened[last]),
         )
-    return ContactCurve(tuple(rows), meaning)
