@@ -195,6 +195,17 @@ def test_a_backtest_judges_several_cutoffs_and_registers_nothing(shop: Workspace
     assert registry.versions(RECOMMENDER) == ()
 
 
+@pytest.mark.slow
+def test_training_with_a_backtest_puts_it_on_the_card(shop: Workspace, quick_settings: Settings) -> None:
+    trained = train_churn_job(shop, quick_settings, code_version="abc", backtest=True)
+    card = (trained.version.folder.parent / "card" / "card.html").read_text()
+    assert "Did it hold before?" in card
+    assert "From one retraining to the next" in card
+    recorded = registry_of(shop).metrics(trained.version)
+    assert recorded["backtest.n_cutoffs"] >= 6
+    assert {"backtest.1.auc", "backtest.2.reasons_kept", "backtest.6.ece_60d"} <= set(recorded)
+
+
 def test_a_recommender_backtest_longer_than_the_log_is_refused(shop: Workspace, quick_settings: Settings) -> None:
     with pytest.raises(NotEnoughDataError, match="ask for fewer"):
         backtest_recommender_job(shop, quick_settings, cutoffs=20)
