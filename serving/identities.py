@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from bisect import bisect_left
 from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
 from serving.met_customers import known_identities
+from serving.sorted_keys import SortedKeys
 
 __all__ = ["Identities"]
 
@@ -25,7 +25,7 @@ class Identities:
         self._path = path
         self._met = met
         self._seen: tuple[tuple[str, int], ...] | None = None
-        self._keys: pa.Array = pa.array([], pa.string())
+        self._keys = SortedKeys.of(pa.array([], pa.string()))
         self._ids: pa.Array = pa.array([], pa.string())
         self._lock = threading.Lock()
 
@@ -39,11 +39,8 @@ class Identities:
         with self._lock:
             self._follow()
             keys, ids = self._keys, self._ids
-        found: list[str | None] = []
-        for key in customer_keys:
-            row = bisect_left(range(len(keys)), key, key=lambda place: keys[place].as_py())
-            found.append(ids[row].as_py() if row < len(keys) and keys[row].as_py() == key else None)
-        return found
+        places = keys.places(customer_keys)
+        return ids.take(pa.array(places, mask=places < 0)).to_pylist()  # type: ignore[no-any-return]
 
     def _follow(self) -> None:
         """Read everything again when a version of the table, or a new customer, has come."""
@@ -51,6 +48,6 @@ class Identities:
         seen = tuple((path.name, path.stat().st_mtime_ns) for path in files)
         if seen != self._seen:
             table = known_identities(self._path, self._met)
-            self._keys = table["customer_key"].combine_chunks()
+            self._keys = SortedKeys.of(table["customer_key"].combine_chunks())
             self._ids = table["customer_id"].combine_chunks()
             self._seen = seen

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import zlib
-from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,6 +25,7 @@ import pyarrow.parquet as pq
 from features.errors import ArtefactError, ConfigurationError, UnavailableError
 from features.instants import format_instant, parse_instant
 from features.locking import exclusive
+from serving.sorted_keys import SortedKeys
 
 __all__ = ["BANDS", "BOOK", "Book", "BookFacts", "BookName", "list_books", "newest_book", "read_book", "write_book"]
 
@@ -125,6 +125,11 @@ class Book:
         return self.rows["customer_key"].combine_chunks()
 
     @cached_property
+    def sorted_keys(self) -> SortedKeys:
+        """The same, to be searched."""
+        return SortedKeys.of(self.keys)
+
+    @cached_property
     def probability(self) -> npt.NDArray[np.float64]:
         """float64 (n,): the churn probabilities."""
         return np.asarray(self.rows["churn_probability"], np.float64)
@@ -146,9 +151,8 @@ class Book:
 
     def row(self, customer_key: str) -> int | None:
         """The row of a customer; None for one who is not in the book."""
-        keys = self.keys
-        place = bisect_left(range(len(keys)), customer_key, key=lambda row: keys[row].as_py())
-        return place if place < len(keys) and keys[place].as_py() == customer_key else None
+        place = int(self.sorted_keys.places((customer_key,))[0])
+        return None if place < 0 else place
 
     def percentile(self, probability: float) -> float | None:
         """Percent of the book's eligible customers with a lower probability (ties count half); None without any."""

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from serving.bands import Band
 from serving.score_book import Book
+from serving.sorted_keys import SortedKeys
 
 __all__ = ["CHANGE_COLUMNS", "BandChange", "BandChanges", "Change", "band_changes"]
 
@@ -81,19 +82,18 @@ def band_changes(before: Book | None, after: Book) -> BandChanges:
 
     A change of the cut-offs between two releases is a change of the band like any other: the band is what is acted on.
     """
-    now = after.eligible.nonzero()[0]
-    then = np.zeros(0, np.int64) if before is None else before.eligible.nonzero()[0]
-    now_keys = after.keys.take(pa.array(now))
+    now = np.flatnonzero(after.eligible)
+    then = np.zeros(0, np.int64) if before is None else np.flatnonzero(before.eligible)
     then_keys = pa.array([], pa.string()) if before is None else before.keys.take(pa.array(then))
     then_codes = np.zeros(0, np.int8) if before is None else before.band_codes[then]
-    place = np.asarray(pc.index_in(now_keys, value_set=then_keys).fill_null(_NOBODY))
+    place = SortedKeys.of(then_keys).places_of(after.sorted_keys.texts[now])
     codes = np.full(now.size, _NOBODY, np.int8)
     codes[place >= 0] = then_codes[place[place >= 0]]
     changed = np.flatnonzero(codes != after.band_codes[now])
     gone = np.ones(then.size, np.bool_)
     gone[place[place >= 0]] = False
     left = np.flatnonzero(gone)
-    keys = pa.concat_arrays([now_keys.take(pa.array(changed)), then_keys.take(pa.array(left))])
+    keys = pa.concat_arrays([after.keys.take(pa.array(now[changed])), then_keys.take(pa.array(left))])
     order = pc.sort_indices(keys)
     by_key = np.asarray(order)
     nobody = np.full(left.size, _NOBODY, np.int8)
