@@ -7,15 +7,29 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 from features.errors import ConfigurationError
 from features.expressions import Expression
 
-__all__ = ["PURPOSES", "Feature", "FeatureSet"]
+__all__ = ["PURPOSES", "Feature", "FeatureSet", "ModelInputs"]
 
 PURPOSES = ("churn", "recommend")
 """What a feature may be used for; a customer's consent is given or withdrawn by purpose."""
+
+
+class ModelInputs(Protocol):
+    """What a model reads, in order: features of an event log (`FeatureSet`) or of a table (`TableFeatures`)."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns' names."""
+
+    def to_manifest(self) -> dict[str, Any]:
+        """The definition as JSON."""
+
+    def fingerprint(self) -> str:
+        """sha256 of what decides the values."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from features.churn_features import CHURN_FEATURES
 from features.compute import FeatureTable
 from features.customer_view import CustomerView
 from features.instants import MINUTE_US, format_instant, parse_instant
@@ -23,25 +22,29 @@ from serving.problems import Problem
 from serving.release import Release
 from serving.runtime import Runtime
 from serving.scoring import ChurnScores, score_churn
+from serving.snapshots import StoredFeatures
 from serving.trends import TREND_DAYS, TREND_US, from_book, recomputed
 
 __all__ = ["ChurnRequest", "Gathered", "answer_many", "answer_one", "gather", "model_of"]
 
-NAMES = CHURN_FEATURES.names
 _CLOCK_SKEW_US = 5 * MINUTE_US  # a snapshot may have been built by a machine whose clock is ahead of ours
-FINGERPRINT = CHURN_FEATURES.fingerprint()
+
+
+_Values = Mapping[str, npt.NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
 class ChurnRequest:
     """What is wanted: a past instant (or None for now), stored or fresh features, and what to tell beside the score.
 
+    `fresh`: fresh features are asked for by name, not by default, so that stored ones will not do.
     `trend_computed`: where no book of scores tells the trend, compute the earlier score from the history, which costs
     as much as the score itself.
     """
 
     as_of: str | None = None
     stored: bool = False
+    fresh: bool = False
     reasons: bool = True
     actions: bool = True
     forecast: bool = True
@@ -66,21 +69,26 @@ class _Asked:
 
 @dataclass(frozen=True, eq=False)
 class Gathered:
-    """All that an answer needs from shared state, taken at one moment; the rest can run in any thread."""
+    """All that an answer needs from shared state, taken at one moment; the rest can run in any thread.
+
+    as_of_us, views: of the histories, for fresh answers. stored: by fingerprint, for the releases that answer from
+    stored features.
+    """
 
     request: ChurnRequest
     now_us: int
     as_of_us: int
     asked: tuple[_Asked, ...]
     views: tuple[CustomerView, ...]
-    rows: dict[str, npt.NDArray[np.float64]]
+    stored: Mapping[str, StoredFeatures]
 
 
 def gather(runtime: Runtime, customer_ids: Sequence[str], request: ChurnRequest) -> Gathered:
-    """Look the customers up. Those nobody knows are missing from `views` and `rows`.
+    """Look the customers up. Those nobody knows are missing from `views` and `stored`.
 
     Raises:
-        Problem: the instant lies in the future, or stored features are asked for and there are none.
+        Problem: the instant lies in the future, stored features are asked for and there are none, or a table is asked
+            for another moment than its own.
         UnavailableError: no release is loaded, or the store cannot be read.
     """
     served, now_us = runtime.served, runtime.clock()
@@ -89,23 +97,39 @@ def gather(runtime: Runtime, customer_ids: Sequence[str], request: ChurnRequest)
         key = runtime.pseudonyms.of(customer_id)
         asked.append(_Asked(index, customer_id, key, *served.route(key)))
     keys = dict.fromkeys(one.customer_key for one in asked)
-    if request.stored:
-        stored = runtime.snapshots.stored
-        if stored is None:
-            raise Problem(404, "no features are stored for this feature set; build them first", code="no_snapshot")
-        if stored.as_of_us > now_us + _CLOCK_SKEW_US:
-            raise Problem(
-                404,
-                f"the stored features are of {format_instant(stored.as_of_us)}, which lies in the future; build them "
-                "again as of now, or ask for fresh ones",
-                code="no_snapshot",
-            )
-        found = {key: row for key in keys if (row := stored.row(key)) is not None}
-        return Gathered(request, now_us, stored.as_of_us, tuple(asked), (), found)
+    releases = {one.release.fingerprint: one.release for one in asked}
+    stored = {
+        fingerprint: _stored(runtime, release, request, now_us)
+        for fingerprint, release in releases.items()
+        if request.stored or release.table is not None
+    }
+    if stored.keys() == releases.keys():
+        return Gathered(request, now_us, now_us, tuple(asked), (), stored)
     runtime.histories.catch_up()
     as_of_us = _as_of(runtime, request, keys, now_us)
-    views = runtime.histories.many(keys)
-    return Gathered(request, now_us, as_of_us, tuple(asked), views, {})
+    return Gathered(request, now_us, as_of_us, tuple(asked), runtime.histories.many(keys), stored)
+
+
+def _stored(runtime: Runtime, release: Release, request: ChurnRequest, now_us: int) -> StoredFeatures:
+    if release.table is not None and (request.fresh or request.as_of is not None):
+        what = "as_of" if request.as_of is not None else "freshness=fresh"
+        raise Problem(
+            422,
+            f"{what} is not for a table: this release answers from the stored table alone, which is of one moment, and "
+            "events change nothing in it; leave it out",
+            code="not_supported",
+        )
+    found = runtime.snapshots.of(release.fingerprint)
+    if found is None:
+        raise Problem(404, "no features are stored for this feature set; build them first", code="no_snapshot")
+    if found.as_of_us > now_us + _CLOCK_SKEW_US:
+        raise Problem(
+            404,
+            f"the stored features are of {format_instant(found.as_of_us)}, which lies in the future; build them "
+            "again as of now, or ask for fresh ones",
+            code="no_snapshot",
+        )
+    return found
 
 
 def _as_of(runtime: Runtime, request: ChurnRequest, keys: dict[str, None], now_us: int) -> int:
@@ -134,21 +158,25 @@ def answer_one(runtime: Runtime, gathered: Gathered) -> tuple[dict[str, Any], Re
 def answer_many(runtime: Runtime, gathered: Gathered) -> list[dict[str, Any] | Problem]:
     """An answer or a problem for each customer, in the order asked."""
     known = known_at(gathered.views, gathered.as_of_us)
-    values = gathered.rows if gathered.request.stored else {key: one.values for key, one in known.items()}
+    fresh = {key: one.values for key, one in known.items()}
     answers: list[dict[str, Any] | Problem] = [
         Problem(404, "nothing is known of this customer at that instant", code="unknown_customer")
     ] * len(gathered.asked)
     for release in {id(one.release): one.release for one in gathered.asked}.values():
+        stored = gathered.stored.get(release.fingerprint)
+        values = fresh if stored is None else stored.rows_of(one.customer_key for one in gathered.asked)
         asked = [one for one in gathered.asked if one.release is release and one.customer_key in values]
         if asked:
-            table = _table([one.customer_key for one in asked], values, gathered.as_of_us)
+            as_of_us = gathered.as_of_us if stored is None else stored.as_of_us
+            table = _table(release, [one.customer_key for one in asked], values, as_of_us)
             for one, answer in zip(asked, _answers(runtime, gathered, asked, table, known), strict=True):
                 answers[one.index] = answer
     return answers
 
 
-def _table(keys: Sequence[str], values: Mapping[str, npt.NDArray[np.float64]], as_of_us: int) -> FeatureTable:
-    return FeatureTable(np.array(keys, object), as_of_us, NAMES, np.stack([values[key] for key in keys]), FINGERPRINT)
+def _table(release: Release, keys: Sequence[str], values: _Values, as_of_us: int) -> FeatureTable:
+    rows = np.stack([values[key] for key in keys])
+    return FeatureTable(np.array(keys, object), as_of_us, release.churn.feature_names, rows, release.fingerprint)
 
 
 def _answers(
@@ -163,14 +191,17 @@ def _answers(
     scores = score_churn(release.churn, release.bands, table, forecast=request.forecast)
     beside = _beside(runtime, gathered, release, table, scores)
     explained = explanations(release, _wanted(runtime, request), scores, table.values)
-    missing = np.count_nonzero(np.isnan(table.values), axis=1) / len(NAMES)
-    as_of = format_instant(gathered.now_us if request.stored else gathered.as_of_us)
-    features_as_of = format_instant(gathered.as_of_us)
+    missing = np.isnan(table.values).mean(axis=1)
+    stored = gathered.stored.get(release.fingerprint)
+    as_of = format_instant(gathered.as_of_us if stored is None else gathered.now_us)
+    features_as_of = format_instant(table.as_of_us)
     answers = []
     for row, one in enumerate(asked):
         score = scores.one(row)
         quality: dict[str, Any] = {"missing_share": round(float(missing[row]), 4), "gate": _gate(release)}
-        if one.customer_key in known:
+        if stored is not None and release.table is not None:
+            quality["unseen_features"] = list(stored.unseen.get(one.customer_key, ()))
+        elif one.customer_key in known:
             history = known[one.customer_key]
             quality |= {
                 "events_count": history.events_count,
@@ -232,7 +263,8 @@ def _trends(
     history = {key: one.values for key, one in known_at(gathered.views, then_us).items()} if lacking else {}
     found = [key for key in lacking if key in history]
     if found:
-        before = score_churn(release.churn, release.bands, _table(found, history, then_us), forecast=False)
+        earlier_table = _table(release, found, history, then_us)
+        before = score_churn(release.churn, release.bands, earlier_table, forecast=False)
         for key, probability in zip(found, before.churn_probability.tolist(), strict=True):
             trends[lacking[key]] = recomputed(probabilities[lacking[key]], probability, then_us)
     return [
@@ -265,7 +297,7 @@ def _kept(runtime: Runtime, one: _Asked, table: FeatureTable, row: int, probabil
             one.experiment,
             one.arm,
             churn_probability=probability,
-            fingerprint=FINGERPRINT,
+            fingerprint=table.fingerprint,
             feature_values=served,
         )
     )

@@ -9,7 +9,9 @@ from typing import Any
 from features.instants import SECOND_US, format_instant
 from serving.churn_answers import model_of
 from serving.decisions import Decision
+from serving.problems import Problem
 from serving.ranking import Slate
+from serving.recommender import Recommender
 from serving.release import Release
 from serving.releases import Routed
 from serving.runtime import Runtime
@@ -33,15 +35,17 @@ def recommend(runtime: Runtime, request: RecommendationRequest) -> tuple[dict[st
     """A slate for a customer, a visitor with a session, or nobody in particular.
 
     Raises:
+        Problem: 404, the release recommends nothing.
         UnavailableError: no release is loaded, or the store cannot be read.
     """
     key = _key(runtime, request)
     routed = runtime.served.route(key)
+    recommender = _recommender(routed)
     runtime.histories.catch_up()
     history = None if key is None else runtime.histories.history(key)
     latest_us = 0 if key is None else runtime.histories.latest_recorded_us.get(key, 0) + 1
     as_of_us = max(runtime.clock(), latest_us)
-    slate = routed.release.recommender.slate(
+    slate = recommender.slate(
         history,
         as_of_us,
         request.limit,
@@ -56,10 +60,24 @@ def recommend(runtime: Runtime, request: RecommendationRequest) -> tuple[dict[st
 def similar(
     runtime: Runtime, item_id: str, limit: int, candidates: Sequence[str] | None
 ) -> tuple[dict[str, Any], Release]:
-    """Items like one; an unknown item gives an empty list with `fallback` true."""
+    """Items like one; an unknown item gives an empty list with `fallback` true.
+
+    Raises:
+        Problem: 404, the release recommends nothing.
+        UnavailableError: no release is loaded.
+    """
     routed = runtime.served.route(None)
-    slate = routed.release.recommender.similar(item_id, limit, allowed=candidates, excluded=runtime.out_of_stock)
+    slate = _recommender(routed).similar(item_id, limit, allowed=candidates, excluded=runtime.out_of_stock)
     return _answer(runtime, slate, None, routed, runtime.clock()), routed.release
+
+
+def _recommender(routed: Routed) -> Recommender:
+    found = routed.release.recommender
+    if found is None:
+        raise Problem(
+            404, "this release was made of a table without purchases and recommends nothing", code="no_recommender"
+        )
+    return found
 
 
 def _key(runtime: Runtime, request: RecommendationRequest) -> str | None:

@@ -17,8 +17,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, TypeVar
 
 from features.errors import ArtefactError, HoldfastError
-from features.feature_set import FeatureSet
+from features.feature_set import FeatureSet, ModelInputs
 from features.instants import format_instant, parse_instant
+from features.table_features import TableFeatures
 from serving import strict_json
 from serving.bands import Bands
 from serving.churn_model import ChurnModel
@@ -54,16 +55,18 @@ class ReleaseRefusedError(ArtefactError):
 class Release:
     """A verified release, loaded. `manifest` is as written, with the provenance and the feature definitions.
 
-    `segments` is None in a release made without.
+    `table` says how a table without events is read; None where the event log is. `recommender` is None where there are
+    no purchases to learn from, as in a table. `segments` is None in a release made without.
     """
 
     name: str
     manifest: Mapping[str, Any]
     churn: ChurnModel
-    recommender: Recommender
+    recommender: Recommender | None
     policy: Policy
     bands: Bands
     segments: Segmentation | None = None
+    table: TableFeatures | None = None
 
     @property
     def created_at_us(self) -> int:
@@ -81,9 +84,9 @@ def write_release(
     *,
     name: str,
     created_at_us: int,
-    feature_set: FeatureSet,
+    feature_set: ModelInputs,
     churn: ChurnModel,
-    recommender: Recommender,
+    recommender: Recommender | None,
     policy: Policy,
     bands: Bands,
     provenance: Mapping[str, object],
@@ -100,7 +103,8 @@ def write_release(
         raise ReleaseRefusedError("path", "a release name is letters, digits, dot, dash and underscore, at most 128")
     _check_fits(churn, feature_set)
     files = {f"churn/{path}": data for path, data in churn.to_files().items()}
-    files |= {f"recommender/{path}": data for path, data in recommender.to_files().items()}
+    if recommender is not None:
+        files |= {f"recommender/{path}": data for path, data in recommender.to_files().items()}
     content = {
         "format": RELEASE_FORMAT,
         "name": name,
@@ -115,7 +119,7 @@ def write_release(
             "base_rate": churn.base_rate,
             "baseline": churn.baseline,
         },
-        "recommender": {"n_items": len(recommender.item_ids)},
+        "recommender": None if recommender is None else {"n_items": len(recommender.item_ids)},
         "bands": bands.to_manifest(),
         "policy": policy.to_manifest(),
         "segments": None if segments is None else segments.to_manifest(),
@@ -128,7 +132,7 @@ def write_release(
     try:
         for path, data in {**files, MANIFEST: manifest}.items():
             _write_durably(staged / path, data)
-        for folder in (staged / "churn", staged / "recommender", staged):
+        for folder in (*sorted(path for path in staged.iterdir() if path.is_dir()), staged):
             _sync_folder(folder)
         staged.chmod(0o755)
         if target.exists():
@@ -145,23 +149,28 @@ def write_release(
 def load_release(directory: Path, feature_set: FeatureSet) -> Release:
     """Verify every byte of a release folder against its manifest, then load it.
 
+    `feature_set` is what this code computes from an event log; a release of a table says itself how the table is read.
+
     Raises:
         ReleaseRefusedError: it is absent, truncated, altered, holds another file, leads out of its folder, was written
             by a newer version, or was made for another feature set; `reason` says which.
     """
     manifest = _read_manifest(directory)
     described = _described_files(manifest)
-    recorded = strict_json.section(manifest, "feature_set", MANIFEST).get("fingerprint")
-    if recorded != feature_set.fingerprint():
+    table = _described_table(manifest)
+    inputs: ModelInputs = feature_set if table is None else table
+    recorded = manifest["feature_set"].get("fingerprint")
+    if recorded != inputs.fingerprint():
         raise ReleaseRefusedError(
             "fingerprint",
             f"the release was made for feature set {str(recorded)[:12]}, this code computes "
-            f"{feature_set.fingerprint()[:12]}; train and release again, or run the version that wrote it",
+            f"{inputs.fingerprint()[:12]}; train and release again, or run the version that wrote it",
         )
     files = _read_verified(directory, described)
     churn = _loaded("churn", ChurnModel.from_files, files)
-    _check_fits(churn, feature_set)
-    recommender = _loaded("recommender", Recommender.from_files, files)
+    _check_fits(churn, inputs)
+    recommends = "recommender" not in manifest or manifest["recommender"] is not None
+    recommender = _loaded("recommender", Recommender.from_files, files) if recommends else None
     try:
         bands = Bands.from_manifest(manifest.get("bands"))
         policy = Policy.from_manifest(strict_json.section(manifest, "policy", MANIFEST))
@@ -169,10 +178,22 @@ def load_release(directory: Path, feature_set: FeatureSet) -> Release:
         segments = None if written is None else Segmentation.from_manifest(written)
     except ArtefactError as error:
         raise ReleaseRefusedError("content", str(error)) from error
-    return Release(strict_json.text(manifest, "name", MANIFEST), manifest, churn, recommender, policy, bands, segments)
+    name = strict_json.text(manifest, "name", MANIFEST)
+    return Release(name, manifest, churn, recommender, policy, bands, segments, table)
 
 
-def _check_fits(churn: ChurnModel, feature_set: FeatureSet) -> None:
+def _described_table(manifest: Mapping[str, Any]) -> TableFeatures | None:
+    """How the table is read that the release is for; None where it is for an event log."""
+    definition = manifest["feature_set"].get("definition")
+    if not isinstance(definition, dict) or definition.get("input") != "table":
+        return None
+    try:
+        return TableFeatures.from_manifest(definition)
+    except ArtefactError as error:
+        raise ReleaseRefusedError("content", str(error)) from error
+
+
+def _check_fits(churn: ChurnModel, feature_set: ModelInputs) -> None:
     if churn.fingerprint != feature_set.fingerprint() or churn.feature_names != tuple(feature_set.names):
         raise ReleaseRefusedError(
             "fingerprint",

@@ -114,7 +114,8 @@ def _warm(release: Release) -> None:
     probability = release.churn.probabilities(unknown)
     release.churn.contributions(unknown)
     release.bands.of_many(probability)
-    release.recommender.slate(None, release.created_at_us, 1)
+    if release.recommender is not None:
+        release.recommender.slate(None, release.created_at_us, 1)
 
 
 def release_folder(name: str, releases: Path) -> Path:

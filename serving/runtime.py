@@ -154,7 +154,9 @@ class Runtime:
         if state is not None and self._differs(state):
             self.releases.update(state)
             self._report_shares()
-        self.snapshots.poll()
+        served = self.releases.served
+        releases = () if served is None else (served.champion, served.challenger)
+        self.snapshots.poll([one.table for one in releases if one is not None and one.table is not None])
         self.books.poll(self.clock())
 
     def close(self) -> None:

@@ -55,6 +55,7 @@ def _wanted(query: ChurnQuery, language: Language) -> ChurnRequest:
     return ChurnRequest(
         as_of=query.as_of,
         stored=query.freshness == "stored",
+        fresh=query.freshness == "fresh" and "freshness" in query.model_fields_set,
         reasons="reasons" in query.include,
         actions="actions" in query.include,
         forecast="forecast" in query.include,

@@ -41,6 +41,6 @@ def _described(release: Release, arm: str, share: float) -> dict[str, object]:
         "created_at": release.manifest["created_at"],
         "fingerprint": release.fingerprint,
         "horizon_days": release.churn.horizon_days,
-        "items": len(release.recommender.item_ids),
+        "items": 0 if release.recommender is None else len(release.recommender.item_ids),
         "provenance": release.manifest["provenance"],
     }

@@ -94,7 +94,7 @@ def test_a_release_under_another_s_name_is_refused(running: Running) -> None:
 
 
 def test_a_start_that_fails_gives_back_its_threads(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_self: Snapshots) -> None:
+    def fail(_self: Snapshots, _tables: object) -> None:
         raise UnavailableError("no")
 
     monkeypatch.setattr(Snapshots, "poll", fail)
