@@ -21,6 +21,7 @@ from training.forecasting import ForecastData, fit_timing, fit_value_windows
 from training.log_data import Progress, silent
 from training.margin import FittedMargin, Part, calendar_columns, customer_parts, fit_margin, fit_rule
 from training.season import fit_season
+from training.table_margin import fit_table_margin
 from training.training_set import TrainingSet
 
 __all__ = ["choose_bands", "fit_churn", "fit_margins"]
@@ -28,6 +29,7 @@ __all__ = ["choose_bands", "fit_churn", "fit_margins"]
 Array = npt.NDArray[np.float64]
 _REFERENCE_POINTS = 1_001
 _USUAL_ROWS = 200_000
+_SEASON_ROWS = 200_000
 
 
 def fit_churn(
@@ -150,7 +152,9 @@ def _fit_rows(
     )
     progress("fitting the linear part and the trees")
     if baseline:
-        margin = fit_rule(rows, parts, settings, _rule_features(rows.feature_names, unused))
+        margin = fit_rule(rows, parts, settings, _rule_features(rows.feature_names, unused), categories=coded)
+    elif settings.problem.kind == "label":
+        margin = fit_table_margin(rows, binned, parts, settings, categories=coded, unused=unused)
     else:
         margin = fit_margin(rows, binned, parts, settings, categories=coded, unused=unused)
     return _FittedRows(margin, binned, parts[0])
@@ -209,15 +213,22 @@ def _rule_features(names: tuple[str, ...], unused: npt.NDArray[np.bool_]) -> lis
 def _fit_season(
     training_set: TrainingSet, calibration_set: TrainingSet | None, margin: FittedMargin, calibrator: BetaCalibrator
 ) -> Season | None:
-    """Only where training ends before the calibration slice or holds it: all label windows have been observed."""
+    """Only where training ends before the calibration slice or holds it: all label windows have been observed.
+
+    Of many training rows 200,000, evenly taken, tell it.
+    """
     if calibration_set is None:
         rows = training_set.take(margin.held_out)
         log_odds = calibrator.log_odds(margin.held_out_margins)
         return fit_season(log_odds, rows.labels, rows.as_of_us, anchor_us=training_set.cutoffs[-1])
+    some = training_set
+    if training_set.n_rows > _SEASON_ROWS:
+        some = training_set.take(np.arange(0, training_set.n_rows, -(-training_set.n_rows // _SEASON_ROWS)))
+    both = (some, calibration_set)
     return fit_season(
-        calibrator.log_odds(np.concatenate([margin.margins(rows.values) for rows in (training_set, calibration_set)])),
-        np.concatenate([training_set.labels, calibration_set.labels]),
-        np.concatenate([training_set.as_of_us, calibration_set.as_of_us]),
+        calibrator.log_odds(np.concatenate([margin.margins(rows.values) for rows in both])),
+        np.concatenate([rows.labels for rows in both]),
+        np.concatenate([rows.as_of_us for rows in both]),
         anchor_us=calibration_set.cutoffs[-1],
     )
 

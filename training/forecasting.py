@@ -30,6 +30,7 @@ _LEAST_FITTING = 200
 _LEAST_UNSEEN = 50
 _LEAST_SLOPE = 0.05
 _PRIOR_ROWS = 20.0
+_SEASON_ROWS = 50_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +72,7 @@ def fit_timing(data: ForecastData) -> Timing | None:
         return None
     quantity = with_residuals(trees, latest.values[unseen], log_odds_of_share(latest.event_days[unseen], longest))
     plain = Timing(horizons, quantity, tuple(Link(1.0, 0.0) for _ in horizons[1:]))
-    both = (data.training.take(happened), latest.take(unseen))
+    both = (_some(data.training, happened), latest.take(unseen))
     odds = [plain.link_log_odds(plain.raw_shares(quantity.locations(rows.values))) for rows in both]
     links = [
         _fit_link(both, [found[:, step] for found in odds], horizons[len(horizons) - 1 - step], shorter)
@@ -111,7 +112,7 @@ def _season_of_amounts(data: ForecastData, trees: Trees, place: int) -> Season |
     """Through the mean residual of the logarithm at each cut-off, relative to the latest rows."""
     residuals, cutoffs = [], []
     for rows in (data.training, data.latest):
-        bought = rows.take(rows.value_minor[:, place] > 0)
+        bought = _some(rows, rows.value_minor[:, place] > 0)
         residuals.append(np.log(bought.value_minor[:, place]) - trees.margins(bought.values))
         cutoffs.append(bought.as_of_us)
     distinct, which = np.unique(np.concatenate(cutoffs), return_inverse=True)
@@ -120,6 +121,12 @@ def _season_of_amounts(data: ForecastData, trees: Trees, place: int) -> Season |
         return None
     means = np.bincount(which, weights=np.concatenate(residuals)) / np.bincount(which)
     return season_through(means, distinct, anchor_us)
+
+
+def _some(rows: TrainingSet, mask: npt.NDArray[np.bool_]) -> TrainingSet:
+    """The rows of a mask; of many 50,000, evenly taken: a season has but few numbers."""
+    places = np.flatnonzero(mask)
+    return rows.take(places[:: max(1, -(-places.size // _SEASON_ROWS))])
 
 
 def _shifts(season: Season | None, as_of_us: npt.NDArray[np.int64]) -> Array:
