@@ -24,7 +24,7 @@ from features.workspace import Workspace
 from serving.churn_answers import model_of
 from serving.lifecycle import STAGES
 from serving.met_customers import known_identities
-from serving.release import load_release
+from serving.release import Release, load_release
 from serving.releases import known_releases, newest_release
 from serving.rollout import read_rollout
 from serving.score_book import BOOK, BookFacts, list_books, write_book
@@ -34,7 +34,8 @@ from training.batch_scorer import BatchScorer, ScoreOptions
 from training.churn_problem import problem_of
 from training.churn_settings import ChurnSettings
 from training.log_data import Progress, silent
-from training.score_sources import FeatureSource, LogFeatures
+from training.score_sources import FeatureSource, LogFeatures, newest_snapshot
+from training.table_scoring import GivenTable, TableRows, read_given
 
 __all__ = ["FORMATS", "Scored", "score_job"]
 
@@ -48,6 +49,7 @@ class Scored:
     n_nameless: customers left out of the file because the shop's own id of theirs is not known.
     n_eligible: of those in the file, the customers about whom the question may be asked; bands: how many of these fall
     into each band. n_reasoned: of all scored, those with reasons. book: the number of the book, None for none.
+    notes: what is to be known of the table that was read, in words.
     """
 
     path: Path
@@ -59,6 +61,7 @@ class Scored:
     n_reasoned: int
     bands: dict[str, int]
     book: int | None
+    notes: tuple[str, ...] = ()
 
 
 def score_job(
@@ -70,6 +73,7 @@ def score_job(
     release_name: str | None = None,
     as_of_us: int | None = None,
     source: FeatureSource | None = None,
+    given: GivenTable | None = None,
     progress: Progress = silent,
 ) -> Scored:
     """Score every customer and write `out`, CSV or Parquet by its ending.
@@ -80,8 +84,13 @@ def score_job(
     its book says agree; where nothing is served yet, the newest one. Who is asked about is told by the question that
     the release's model answers, and by the settings where the release does not say.
 
+    A release of a table scores the table as stored, or the rows of `given`; where a book is kept, these take the place
+    of the stored ones.
+
     Raises:
-        ConfigurationError: the ending is unknown, or the newest book is of a later instant.
+        ConfigurationError: the ending is unknown, the newest book is of a later instant, or the release is not of a
+            table and one is given.
+        DataError: the table lacks a column that the model reads, or one is of another kind.
         ArtefactError: there is no such release, or it was altered.
         NotEnoughDataError: nobody has an event before `as_of`.
     """
@@ -89,7 +98,9 @@ def score_job(
     if out is not None and not out.is_dir() and out.suffix not in FORMATS:
         raise ConfigurationError(f"{out.name} ends in none of {', '.join(FORMATS)}; name the file so that it does")
     release = load_release(workspace.releases / (release_name or _default_release(workspace)), CHURN_FEATURES)
-    if source is None:
+    if given is not None or release.table is not None:
+        source = _table_source(workspace, release, given, as_of_us, progress)
+    elif source is None:
         progress("reading the event log")
         problem = problem_of(release.manifest["provenance"]) or churn_settings.problem
         source = LogFeatures.read(workspace, CHURN_FEATURES, replace(churn_settings, problem=problem), as_of_us)
@@ -98,7 +109,22 @@ def score_job(
     scoring = BatchScorer(release, source, chosen)
     if out is None or out.is_dir():
         out = (out or Path()) / f"{scoring.columns.file_name}.parquet"
+    if isinstance(source, TableRows) and chosen.keep_books is not None:
+        source.store(workspace)
     return _written(workspace, out, scoring, progress)
+
+
+def _table_source(
+    workspace: Workspace, release: Release, given: GivenTable | None, as_of_us: int | None, progress: Progress
+) -> FeatureSource:
+    if release.table is None:
+        raise ConfigurationError(f"{release.name} reads the event log, not a table; leave out --table")
+    if given is not None:
+        progress("reading the table")
+        return read_given(workspace, release.table, given)
+    if as_of_us is not None:
+        raise ConfigurationError(f"{release.name} reads a stored table, which is of one moment; leave out --as-of")
+    return newest_snapshot(workspace, release.table)
 
 
 def _default_release(workspace: Workspace) -> str:
@@ -118,7 +144,11 @@ def _default_release(workspace: Workspace) -> str:
 
 def _written(workspace: Workspace, out: Path, scoring: BatchScorer, progress: Progress) -> Scored:
     """Score, write the file, then the book."""
-    ids = _CustomerIds.of(workspace, scoring.source.customer_keys())
+    source = scoring.source
+    if isinstance(source, TableRows):  # it holds the ids as it was given them
+        ids = _CustomerIds(source.customer_ids, pa.array(range(len(source.customer_ids)), pa.int64()))
+    else:
+        ids = _CustomerIds.of(workspace, source.customer_keys())
     counted: Counter[str] = Counter(high=0, medium=0, low=0)
     booked: list[pa.Table] = []
     n_named = n_reasoned = 0
@@ -153,6 +183,7 @@ def _written(workspace: Workspace, out: Path, scoring: BatchScorer, progress: Pr
         n_reasoned,
         dict(counted),
         seq,
+        source.notes if isinstance(source, TableRows) else (),
     )
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 
+from features.table_features import TableFeatures
 from training.churn_backtest import ChurnBacktest
 from training.churn_campaign_plots import backtest_png, contacts_png
 from training.churn_card import backtest_card, churn_card
@@ -30,8 +31,9 @@ def record_churn(
     tags: Mapping[str, str],
     backtest: ChurnBacktest | None = None,
     segmented: Segmented | None = None,
+    table: TableFeatures | None = None,
 ) -> str:
-    """Record a trained churn model and return the digest of its files."""
+    """Record a trained churn model, with how its table is read if it was one, and return the digest of its files."""
     report = trained.report
     run.params({"split": {name: str(value) for name, value in trained.split.to_manifest().items()}})
     run.params({"n_training_rows": trained.n_training_rows, "n_calibration_rows": trained.n_calibration_rows})
@@ -55,7 +57,7 @@ def record_churn(
     run.files("card", card_files(churn_card(trained, pictures, tags, backtest, segmented)))
     run.files(MONITORING_FOLDER, {DRIFT: trained.reference.to_json()})
     segments = None if segmented is None else segmented.segmentation
-    return run.model_files(ChurnParts(trained.model, trained.losses, segments).to_files())
+    return run.model_files(ChurnParts(trained.model, trained.losses, segments, table).to_files())
 
 
 def record_backtest_run(run: RunLog, backtest: ChurnBacktest) -> None:

@@ -35,6 +35,7 @@ from training.promotion import Measured, PromotionDecision, PromotionRule, decid
 from training.recommender_evaluation import evaluate_recommender
 from training.registry import CHAMPION, CHURN, RECOMMENDER, ModelVersion, Registry
 from training.settings import Settings
+from training.table_comparing import compared_rows, is_table
 from training.training_set import TrainingSet, label_cutoff
 
 __all__ = ["Comparison", "baselines_of", "compare_versions", "decide_promotion"]
@@ -131,6 +132,12 @@ def _judge_churn(
     settings: Settings,
     progress: Progress,
 ) -> Comparison:
+    if is_table(challenger) or is_table(champion):
+        progress("judging both versions on the customers kept apart of the challenger's table")
+        models = {"ours": _churn_model(registry, challenger), "theirs": _churn_model(registry, champion)}
+        rows = compared_rows(workspace, challenger, champion, models["ours"].feature_names)
+        said = {name: _said(model, rows) for name, model in models.items()}
+        return _compared(challenger, champion, said, rows, settings)
     for version in (challenger, champion):
         _refuse_told(version, challenger)
     ours, theirs = _churn_model(registry, challenger), _churn_model(registry, champion)
@@ -188,7 +195,8 @@ def _compared(
 
     rng = np.random.default_rng([settings.churn.seed, 3])
     interval = bootstrap_over_customers(difference, rows.customer_rows, rng, settings.churn.bootstrap_replicates)
-    slice_name = f"log {challenger.tags['log_version']} at {challenger.tags['test_as_of']}, {rows.n_rows} customers"
+    data = challenger.tags.get("stored_table") or f"log {challenger.tags['log_version']}"
+    slice_name = f"{data} at {challenger.tags['test_as_of']}, {rows.n_rows} customers"
 
     def measured(version: ModelVersion, probabilities: Floats) -> Measured:
         figures = {name: of(labels, probabilities, None) for name, of in _CHURN_FIGURES.items()}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from features.errors import ArtefactError
-from features.feature_set import FeatureSet
+from features.feature_set import FeatureSet, ModelInputs
 from features.workspace import Workspace
 from serving.bands import Bands
 from serving.policy import Policy
@@ -62,8 +62,9 @@ def release(
     recommender: int | str = CHAMPION,
     costs: CostSettings | None = None,
 ) -> Released:
-    """Assemble the two versions into one release, write it, verify it as written, and copy it into the store.
+    """Assemble the versions into one release, write it, verify it as written, and copy it into the store.
 
+    A churn version that was trained on a table is released by itself: a table holds no purchases to recommend from.
     With `costs` the bands are chosen from them, where the churn version knows what customers are worth.
 
     Raises:
@@ -71,24 +72,27 @@ def release(
             feature set; nothing is released.
     """
     churn_version = registry.version(CHURN, churn)
-    recommender_version = registry.version(RECOMMENDER, recommender)
-    _check_fingerprints(feature_set, churn_version, recommender_version)
-    churn_files, recommender_files = registry.files(churn_version), registry.files(recommender_version)
+    churn_files = registry.files(churn_version)
     parts = read_churn_parts(churn_files)
+    inputs: ModelInputs = feature_set if parts.table is None else parts.table
+    recommender_version = registry.version(RECOMMENDER, recommender) if parts.table is None else None
+    versions = [churn_version] if recommender_version is None else [churn_version, recommender_version]
+    _check_fingerprints(inputs, *versions)
+    recommender_files = {} if recommender_version is None else registry.files(recommender_version)
     bands = bands_for(parts.losses, costs, parts.model.reference, settings.bands)
     policy = Policy()
-    name = _content_name(feature_set, churn_files, recommender_files, bands, policy)
+    name = _content_name(inputs, churn_files, recommender_files, bands, policy)
     if not (workspace.releases / name).exists():
         write_release(
             workspace.releases,
             name=name,
             created_at_us=created_at_us,
-            feature_set=feature_set,
+            feature_set=inputs,
             churn=parts.model,
-            recommender=Recommender.from_files(recommender_files),
+            recommender=None if recommender_version is None else Recommender.from_files(recommender_files),
             policy=policy,
             bands=bands,
-            provenance=_provenance(registry, churn_version, recommender_version),
+            provenance=_provenance(registry, *versions),
             segments=parts.segments,
         )
     folder = workspace.releases / name
@@ -115,7 +119,7 @@ def put_in_store(folder: Path, bentoml_home: Path, feature_set: FeatureSet) -> s
         bentoml.models.delete(tag, _model_store=store)
     else:
         return tag
-    labels = {"fingerprint": feature_set.fingerprint()[:12], "created_at": manifest["created_at"]}
+    labels = {"fingerprint": manifest["feature_set"]["fingerprint"][:12], "created_at": manifest["created_at"]}
     metadata = {"provenance": json.dumps(manifest["provenance"], sort_keys=True)}
     with bentoml.models.create(tag, labels=labels, metadata=metadata, _model_store=store) as entry:
         shutil.copytree(folder, entry.path_of(_FOLDER))
@@ -123,7 +127,7 @@ def put_in_store(folder: Path, bentoml_home: Path, feature_set: FeatureSet) -> s
     return tag
 
 
-def _check_fingerprints(feature_set: FeatureSet, *versions: ModelVersion) -> None:
+def _check_fingerprints(feature_set: ModelInputs, *versions: ModelVersion) -> None:
     for version in versions:
         recorded = version.tags.get("fingerprint", "")
         if recorded != feature_set.fingerprint():
@@ -134,7 +138,7 @@ def _check_fingerprints(feature_set: FeatureSet, *versions: ModelVersion) -> Non
 
 
 def _content_name(
-    feature_set: FeatureSet,
+    feature_set: ModelInputs,
     churn_files: Mapping[str, bytes],
     recommender_files: Mapping[str, bytes],
     bands: Bands,
@@ -151,7 +155,7 @@ def _content_name(
     return f"r-{hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]}"
 
 
-def _provenance(registry: Registry, churn: ModelVersion, recommender: ModelVersion) -> dict[str, object]:
+def _provenance(registry: Registry, *versions: ModelVersion) -> dict[str, object]:
     def described(version: ModelVersion) -> dict[str, object]:
         return {
             "name": version.name,
@@ -159,10 +163,11 @@ def _provenance(registry: Registry, churn: ModelVersion, recommender: ModelVersi
             "run_id": version.run_id,
             "digest": version.digest,
             "log_version": version.tags.get("log_version"),
+            "stored_table": version.tags.get("stored_table"),
             "code_version": version.tags.get("code_version"),
             "gate": version.tags.get("gate"),
             "question": version.tags.get("question"),
             "metrics": registry.metrics(version),
         }
 
-    return {"churn": described(churn), "recommender": described(recommender)}
+    return {version.name.removeprefix("holdfast-"): described(version) for version in versions}

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from features.compute import FeatureTable, compute
 from features.customer_view import CustomerView
 from features.errors import ArtefactError, HoldfastError, NotEnoughDataError
-from features.feature_set import FeatureSet
+from features.feature_set import FeatureSet, ModelInputs
 from features.instants import format_instant, parse_instant
 from features.workspace import Workspace
 from training.churn_settings import ChurnSettings
@@ -57,12 +57,12 @@ class SnapshotFeatures:
     """A snapshot file. Without a column `eligible` everybody in it counts as eligible."""
 
     path: Path
-    feature_set: FeatureSet
+    feature_set: ModelInputs
     as_of_us: int
     currency: str | None
 
     @classmethod
-    def open(cls, path: Path, feature_set: FeatureSet) -> SnapshotFeatures:
+    def open(cls, path: Path, feature_set: ModelInputs) -> SnapshotFeatures:
         """A snapshot of this feature set.
 
         Raises:
@@ -149,7 +149,7 @@ class LogFeatures:
             )
 
 
-def newest_snapshot(workspace: Workspace, feature_set: FeatureSet) -> SnapshotFeatures:
+def newest_snapshot(workspace: Workspace, feature_set: ModelInputs) -> SnapshotFeatures:
     """The snapshot with the latest cut-off among those of this feature set.
 
     Raises:

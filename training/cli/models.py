@@ -17,6 +17,18 @@ from rich.table import Column, Table
 from training.cli import comparing, feature_commands, monitoring, scoring, warning_commands
 from training.cli.context import CliContext
 from training.cli.sessions import open_registry, stages
+from training.cli.table_options import (
+    AsOf,
+    ChurnedValue,
+    Delimiter,
+    Encoding,
+    HorizonDays,
+    IdColumn,
+    Ignored,
+    Label,
+    TablePath,
+    table_of,
+)
 from training.cli.tuning_options import Minutes, Trials, Tune, tuner_of
 
 if TYPE_CHECKING:
@@ -73,16 +85,31 @@ def train_churn_command(
     tune: Tune = False,
     tune_minutes: Minutes = None,
     trials: Trials = None,
+    table: TablePath = None,
+    label: Label = None,
+    id_column: IdColumn = None,
+    churned_value: ChurnedValue = None,
+    ignore: Ignored = None,
+    horizon_days: HorizonDays = None,
+    table_as_of: AsOf = None,
+    delimiter: Delimiter = ",",
+    encoding: Encoding = "utf-8",
 ) -> None:
-    """Train the churn model on the event log and register it as the challenger.
+    """Train the churn model on the event log, or on a table with a label, and register it as the challenger.
 
     Example: `holdfast train churn && holdfast promote churn`, or `holdfast train churn --problem cycle`,
-    or `holdfast train churn --tune --tune-minutes 5 --trials 40`
+    or `holdfast train churn --tune --tune-minutes 5 --trials 40`,
+    or `holdfast train churn --table customers.csv --label Churn --id customerID`
     """
     from training.jobs import train_churn_job
     from training.tracking import code_version
 
     session: CliContext = context.obj
+    given = table_of(table, label, id_column, churned_value, ignore, horizon_days, table_as_of, delimiter, encoding)
+    if given is not None:
+        given.refuse({"--problem": problem, "--backtest": backtest, "--tune": tune})
+        _show_trained(session, *given.train(session))
+        return
     with stages(session) as progress:
         settings = session.settings(problem)
         trained = train_churn_job(
@@ -277,7 +304,7 @@ def release_command(
         typer.echo(f"release {made.name} in {made.folder}; BentoML's model store has it as {made.tag}")
 
 
-def _show_trained(session: CliContext, trained: Trained) -> None:
+def _show_trained(session: CliContext, trained: Trained, columns: Sequence[Mapping[str, object]] | None = None) -> None:
     version = trained.version
     if session.json:
         shown = {
@@ -288,7 +315,7 @@ def _show_trained(session: CliContext, trained: Trained) -> None:
             "baselines": {name: _defined(figures) for name, figures in trained.baselines.items()},
             "sentences": trained.sentences,
         }
-        typer.echo(json.dumps(shown))
+        typer.echo(json.dumps(shown if columns is None else {**shown, "columns": columns}))
         return
     typer.echo(f"{version.name} {version.version} is registered as the challenger (run {trained.run_id})")
     everyone: Sequence[tuple[str, Mapping[str, float]]] = [("ours", trained.metrics), *trained.baselines.items()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ import typer
 from rich.console import Console
 
 from training.cli.context import CliContext, past_instant
+from training.cli.table_options import Delimiter, Encoding
 
 if TYPE_CHECKING:
     from training.score_sources import SnapshotFeatures
@@ -48,13 +50,23 @@ def score_command(
     language: Annotated[str, typer.Option(help="Of reasons and of the names of segments: en or zh.")] = "en",
     book: Annotated[
         bool | None,
-        typer.Option("--book/--no-book", help="Keep the scores for the service; default: unless --as-of is given."),
+        typer.Option(
+            "--book/--no-book", help="Keep the scores for the service; default: unless --as-of or --table is given."
+        ),
     ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(help="Customers to score, for a release of a table; default: as stored. With --book stored too."),
+    ] = None,
+    delimiter: Delimiter = ",",
+    encoding: Encoding = "utf-8",
 ) -> None:
     """Score every customer and write one file, in the shop's own customer ids.
 
     The scores are also kept as a book in the workspace, from which the service answers the work list, who changed
     band, and trends.
+
+    A release of a table scores the stored table, or a new one by `--table new.csv`.
 
     Example: `holdfast score --from-snapshot --reasons-for riskiest:0.1 --language zh scores.parquet`
     """
@@ -62,12 +74,14 @@ def score_command(
     from training.batch_scorer import ScoreOptions, language_of
     from training.batch_scoring import score_job
     from training.reason_choice import reasons_for as chosen_by
+    from training.table_scoring import GivenTable
 
     session: CliContext = context.obj
     if from_snapshot and as_of:
         raise ConfigurationError("a snapshot has one instant; leave out --as-of, or --from-snapshot")
     settings = session.settings()
-    keep = settings.scores.keep_books if (as_of is None if book is None else book) else None
+    default = as_of is None and table is None
+    keep = settings.scores.keep_books if (default if book is None else book) else None
     options = ScoreOptions(
         reasons_for=chosen_by(reasons_for),
         reasons_count=reasons,
@@ -84,6 +98,7 @@ def score_command(
             release_name=release,
             as_of_us=past_instant(as_of),
             source=_snapshot(session) if from_snapshot else None,
+            given=None if table is None else GivenTable(table, _moment(as_of), delimiter, encoding),
             progress=lambda stage: status.update(f"{stage} ..."),
         )
     if session.json:
@@ -91,11 +106,19 @@ def score_command(
         return
     bands = ", ".join(f"{count:,} {band}" for band, count in scored.bands.items())
     typer.echo(f"{scored.n_scored:,} customers scored by {scored.release} as of {scored.as_of}, in {scored.path}")
-    typer.echo(f"{scored.n_eligible:,} of them have a recent order: {bands}; the others have left, or nearly so")
+    typer.echo(f"{scored.n_eligible:,} of them are asked about: {bands}; the others have left, or nearly so")
+    for note in scored.notes:
+        typer.echo(note)
     if scored.book is not None:
         typer.echo(f"book {scored.book} of scores is kept for the service")
     if scored.n_nameless:
         typer.echo(f"{scored.n_nameless:,} customers were left out: no customer id of theirs is known")
+
+
+def _moment(as_of: str | None) -> int:
+    """When a table was written: as told, or now."""
+    told = past_instant(as_of)
+    return time.time_ns() // 1_000 if told is None else told
 
 
 def _snapshot(session: CliContext) -> SnapshotFeatures:
