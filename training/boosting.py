@@ -16,7 +16,7 @@ from serving.booster_text import Objective, join_trees
 from serving.trees import Trees, column_names
 from training.churn_settings import TreeSettings
 
-__all__ = ["BinnedRows", "bin_rows", "boost", "joined"]
+__all__ = ["BinnedRows", "Growing", "bin_rows", "boost", "joined"]
 
 Array = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
@@ -92,20 +92,7 @@ def boost(
         seed: of the features and rows that each tree sees.
         objective: what is boosted for.
     """
-    parameters = {
-        **rows.parameters,
-        "objective": objective,
-        "metric": "binary_logloss" if objective == "binary" else "l2",
-        "num_leaves": trees.leaves,
-        "min_data_in_leaf": trees.min_rows_in_leaf,
-        "lambda_l2": trees.l2,
-        "learning_rate": trees.learning_rate,
-        "feature_fraction": trees.feature_share,
-        "bagging_fraction": trees.row_share,
-        "bagging_freq": 1,
-        "seed": seed % (1 << 31),
-        "deterministic": True,
-    }
+    parameters = _parameters(rows, trees, seed, objective)
 
     def part(places: Places) -> lgb.Dataset:
         found = rows.dataset.subset(places.tolist(), params=dict(rows.parameters))
@@ -119,6 +106,73 @@ def boost(
         callbacks=[lgb.early_stopping(trees.early_stopping_rounds, verbose=False)],
     )
     return Trees(rows.feature_names, booster.model_to_string(num_iteration=booster.best_iteration), objective)
+
+
+class Growing:
+    """Trees for log-odds that begin at given margins and grow as far as they are told; equal input, equal bits."""
+
+    def __init__(
+        self,
+        rows: BinnedRows,
+        fitting: Places,
+        target: Array,
+        weights: Array,
+        start: Array,
+        trees: TreeSettings,
+        *,
+        seed: int,
+    ) -> None:
+        """Nothing grows yet.
+
+        Args:
+            rows: n rows.
+            fitting: ascending places, int64, of the m rows to fit.
+            target: float64 (n,), 0 or 1.
+            weights: float64 (n,), positive.
+            start: float64 (m,), the margins that the trees add to.
+            trees: how large and how fast.
+            seed: of the features and rows that each tree sees.
+        """
+        part = rows.dataset.subset(fitting.tolist(), params=dict(rows.parameters)).construct()
+        part.set_label(target[fitting]).set_weight(weights[fitting]).set_init_score(start)
+        self._feature_names = rows.feature_names
+        self._num_threads = rows.parameters["num_threads"]
+        self._booster = lgb.Booster(_parameters(rows, trees, seed, "binary"), part)
+
+    def grow(self, n_trees: int, values: Array) -> Array:
+        """Grow to so many trees; what the new ones add for values float64 (k, f), float64 (k,)."""
+        before = self._booster.num_trees()
+        while self._booster.num_trees() < n_trees:
+            self._booster.update()
+        found = self._booster.predict(
+            values,
+            raw_score=True,
+            start_iteration=before,
+            num_iteration=n_trees - before,
+            num_threads=self._num_threads,  # more would spin while they wait, see `ChurnSettings.num_threads`
+        )
+        return np.asarray(found, dtype=np.float64)
+
+    def trees(self, n_trees: int) -> Trees:
+        """The first so many."""
+        return Trees(self._feature_names, self._booster.model_to_string(num_iteration=n_trees))
+
+
+def _parameters(rows: BinnedRows, trees: TreeSettings, seed: int, objective: Objective) -> dict[str, object]:
+    return {
+        **rows.parameters,
+        "objective": objective,
+        "metric": "binary_logloss" if objective == "binary" else "l2",
+        "num_leaves": trees.leaves,
+        "min_data_in_leaf": trees.min_rows_in_leaf,
+        "lambda_l2": trees.l2,
+        "learning_rate": trees.learning_rate,
+        "feature_fraction": trees.feature_share,
+        "bagging_fraction": trees.row_share,
+        "bagging_freq": 1,
+        "seed": seed % (1 << 31),
+        "deterministic": True,
+    }
 
 
 def joined(parts: Sequence[Trees]) -> Trees:

@@ -121,6 +121,8 @@ class ChurnReport:
             "later_slice": "Calibrated on a slice later than every training label window.",
             "held_out_customers": "The log is too short for a later calibration slice: calibrated on held-out "
             "customers of the latest training cut-off.",
+            "cross_fitted": "A table is of one time: judged on customers kept apart and calibrated on others held out "
+            "of fitting in turn. How well the model holds later, only a later table can tell.",
         }
         return (
             *(comparison.sentence for comparison in self.comparisons),

@@ -22,14 +22,15 @@ class TimeSplit:
 
     calibration_by: `later_slice` - the calibration cut-off lies after every training label window;
     `held_out_customers` - the log is too short for that, so customers of the latest training cut-off are kept out of
-    fitting altogether and used for calibration.
+    fitting altogether and used for calibration; `cross_fitted` - a table of customers knows one instant: some are kept
+    apart to judge by, and each of the others is calibrated on as held out of fitting in turn.
     test is None where the model is made for release only.
     """
 
     train: tuple[int, ...]
     calibration: int
     test: int | None
-    calibration_by: Literal["later_slice", "held_out_customers"]
+    calibration_by: Literal["later_slice", "held_out_customers", "cross_fitted"]
 
     def to_manifest(self) -> dict[str, object]:
         """The split as JSON values, instants in ISO-8601."""

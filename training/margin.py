@@ -24,7 +24,16 @@ from training.churn_settings import ChurnSettings
 from training.linear_part import fit_linear_part
 from training.training_set import TrainingSet
 
-__all__ = ["FittedMargin", "Part", "calendar_columns", "customer_parts", "fit_margin", "fit_rule"]
+__all__ = [
+    "FittedMargin",
+    "Part",
+    "calendar_columns",
+    "customer_parts",
+    "fit_margin",
+    "fit_rule",
+    "outcome_weights",
+    "weigh",
+]
 
 Array = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
@@ -97,7 +106,7 @@ def fit_margin(
 
     The trees are the mean over the parts; the linear part is fitted anew on all rows where there are several.
     """
-    weights = rows.weights * _outcome_weights(rows.labels, settings)
+    weights = rows.weights * outcome_weights(rows.labels, settings)
     features = np.flatnonzero(~unused).tolist()
     few = len(parts) > 1
     settled = settings.trees.for_few_rows() if few else settings.trees
@@ -123,7 +132,7 @@ def fit_margin(
         linears.append(linear)
     held_out = np.concatenate([part.held_out for part in parts])
     both = np.concatenate(seen)
-    to_linear, to_trees, shift = _weigh(both, rows.labels[held_out], weights[held_out])
+    to_linear, to_trees, shift = weigh(both, rows.labels[held_out], weights[held_out])
     order = np.argsort(held_out, kind="stable")
     linear = linear_on(np.arange(rows.n_rows)) if few else linears[0]
     return FittedMargin(
@@ -135,12 +144,21 @@ def fit_margin(
     )
 
 
-def fit_rule(rows: TrainingSet, parts: tuple[Part, ...], settings: ChurnSettings, features: list[int]) -> FittedMargin:
+def fit_rule(
+    rows: TrainingSet,
+    parts: tuple[Part, ...],
+    settings: ChurnSettings,
+    features: list[int],
+    *,
+    categories: Mapping[int, int] | None = None,
+) -> FittedMargin:
     """A baseline: the linear part alone, on few features."""
-    weights = rows.weights * _outcome_weights(rows.labels, settings)
+    weights = rows.weights * outcome_weights(rows.labels, settings)
 
     def linear_on(places: Places) -> LinearPart:
-        return fit_linear_part(rows.values[places], rows.labels[places], weights[places], features=features)
+        return fit_linear_part(
+            rows.values[places], rows.labels[places], weights[places], categories=categories, features=features
+        )
 
     seen = np.concatenate([linear_on(part.fitting).margins(rows.values[part.held_out]) for part in parts])
     held_out = np.concatenate([part.held_out for part in parts])
@@ -164,7 +182,7 @@ def calendar_columns(rows: TrainingSet) -> npt.NDArray[np.bool_]:
     return constant
 
 
-def _outcome_weights(labels: npt.NDArray[np.bool_], settings: ChurnSettings) -> Array:
+def outcome_weights(labels: npt.NDArray[np.bool_], settings: ChurnSettings) -> Array:
     """1 each where `balance` is 0; at 1 both outcomes weigh the same. Calibration undoes the shift of the level."""
     rare = float(labels.mean())
     ratio = ((1.0 - rare) / rare) ** settings.balance if 0 < rare < 1 else 1.0
@@ -172,17 +190,19 @@ def _outcome_weights(labels: npt.NDArray[np.bool_], settings: ChurnSettings) -> 
     return np.asarray(found / found.mean(), dtype=np.float64)
 
 
-def _weigh(both: Array, labels: npt.NDArray[np.bool_], weights: Array) -> tuple[float, float, float]:
+def weigh(
+    both: Array, labels: npt.NDArray[np.bool_], weights: Array, drawn_to: tuple[float, float] = (0.5, 0.5)
+) -> tuple[float, float, float]:
     """Weights, not negative, of the linear margin and the trees' mean, and a shift: logistic regression on the two.
 
-    They are drawn to one half each, as by 20 rows.
+    They are drawn to `drawn_to`, by default one half each, as by 20 rows.
 
     Source: Wolpert 1992, Stacked generalization; Breiman 1996, Stacked regressions (weights that are not negative).
     """
     design = np.column_stack([both, np.ones(both.shape[0])])
     truth = labels.astype(np.float64)
     total = float(weights.sum())
-    middle = np.array([0.5, 0.5, 0.0])
+    middle = np.array([*drawn_to, 0.0])
     pull = _PRIOR_ROWS / total
 
     def loss(found: Array) -> tuple[float, Array]:

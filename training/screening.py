@@ -12,6 +12,7 @@ from training.churn_problem import ChurnProblem
 from training.churn_settings import ChurnSettings
 from training.data_gate import DataGate, check_data
 from training.leakage import Leak, constant_columns, find_leaks
+from training.sum_leakage import SumLeak
 from training.training_set import TrainingSet
 
 __all__ = ["Findings", "Screened", "screen"]
@@ -26,7 +27,8 @@ class Findings:
     """What was found in the training rows.
 
     barred: features that serve none of the allowed purposes. constant: columns with one value throughout. leaks:
-    columns that tell the outcome. None of the three kinds is learnt from.
+    columns that tell the outcome. None of the three kinds is learnt from. sum_leak: columns that tell it together, in a
+    table; they are learnt from.
     """
 
     gate: DataGate
@@ -34,11 +36,14 @@ class Findings:
     barred: tuple[str, ...]
     constant: tuple[str, ...]
     leaks: tuple[Leak, ...]
+    sum_leak: SumLeak | None = None
 
     @property
     def sentences(self) -> tuple[str, ...]:
         """All that was found, in words; alarms come first."""
         found = [leak.sentence() for leak in self.leaks]
+        if self.sum_leak is not None:
+            found.append(self.sum_leak.sentence())
         found.append(self.gate.sentence())
         if self.barred:
             found.append(f"Not learnt from, as they do not serve {' or '.join(self.purposes)}: {_few(self.barred)}.")
@@ -48,10 +53,12 @@ class Findings:
 
     def tags(self) -> dict[str, str]:
         """What a run and a version say of the data they were made of."""
+        alarms = [leak.column for leak in self.leaks]
+        alarms += [f"sum of {', '.join(self.sum_leak.columns)}"] if self.sum_leak else []
         return {
             "gate": self.gate.sentence(),
             "baseline": "false" if self.gate.full else "true",
-            "leakage_alarm": ", ".join(leak.column for leak in self.leaks) or "none",
+            "leakage_alarm": ", ".join(alarms) or "none",
             "features_barred": ", ".join(self.barred) or "none",
         }
 
