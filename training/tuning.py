@@ -50,6 +50,7 @@ class Searched:
 
 
 _LINEAR = "linear_c"
+_MANY = 1 << 62
 
 SEARCHED: Mapping[str, Searched] = {
     "leaves": Searched(4, 48, whole=True),
@@ -141,7 +142,9 @@ class _Search:
         asked = study.ask()
         parameters = {name: searched.suggest(asked, name) for name, searched in SEARCHED.items()}
         tried = self._settings if not self.trials else _with(self._settings, parameters)
-        losses = self.validation.losses(self._fit, tried)
+        # parts of the rows are fitted by the recipe that all of them will be fitted by
+        recipe = replace(tried, fold_below_rows=_MANY if self._few else 0)
+        losses = self.validation.losses(self._fit, recipe)
         study.tell(asked, float(losses.mean()))
         self.trials.append(Trial(len(self.trials), parameters, float(losses.mean())))
         self.losses.append(losses)

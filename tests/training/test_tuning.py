@@ -84,8 +84,22 @@ def test_the_first_trial_is_the_settings_as_they_are(rows):
         return l2_matters(fitting, settings)
 
     tuned(rows, fit, given, trials=2)
-    assert seen[0] == seen[1] == given  # two folds
-    assert seen[2] != given
+    first, again, second = (replace(one, fold_below_rows=given.fold_below_rows) for one in seen[:3])
+    assert first == again == given  # two folds
+    assert second != given
+
+
+def test_parts_of_the_rows_are_fitted_by_the_recipe_of_all_of_them(rows):
+    seen = []
+
+    def fit(_fitting, settings):
+        seen.append(settings.fold_below_rows)
+        return true_log_odds
+
+    for limit in (rows.n_rows, rows.n_rows + 1):  # 1,800 rows are many for the first, few for the second
+        tuned(rows, fit, replace(SETTINGS, fold_below_rows=limit), trials=1)
+    assert seen[:2] == [0, 0]
+    assert min(seen[2:]) > rows.n_rows
 
 
 def test_leaves_found_on_few_rows_are_fitted_with_on_few_rows(rows):
