@@ -86,7 +86,9 @@ def assemble_forecast(
         locations = timing.quantity.locations(values)
         raw = timing.raw_shares(locations)
         shares = timing.shares(raw, as_of_us)
-        by_horizon[:] = 1.0 - event[:, None] * shares if returns else event[:, None] * shares
+        happens = event[:, None] * shares
+        # rounding in 1 - (1 - churn) must not put a shorter horizon below the longest
+        by_horizon[:] = np.maximum(1.0 - happens, churn[:, None]) if returns else happens
         likely = event >= _LIKELY
         days[likely] = timing.days(locations[likely], raw[likely], shares[likely], QUANTILES)
     by_horizon[:, -1] = churn
