@@ -1,8 +1,8 @@
 """Sums of boosted trees for many rows at once, bit for bit LightGBM's, several times faster than row by row.
 
 Every threshold of a feature becomes a place in its ascending list, and every value a code of one byte: a split is then
-a comparison of bytes for all rows, and what it rules out a set of leaves in two bytes. A row's leaf is the first one
-that no split has ruled out. Nothing branches, and one tree's splits stay in the cache.
+a comparison of bytes for all rows, and what it rules out a set of leaves in one byte or two. A row's leaf is the first
+one that no split has ruled out. Nothing branches, and one tree's splits stay in the cache.
 
 Source: Lucchese and others 2015, QuickScorer: a fast algorithm to rank documents with additive ensembles of regression
 trees, SIGIR; here split by split over all rows instead of row by row.
@@ -22,6 +22,7 @@ __all__ = ["TreeScan"]
 Array = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.uint8]
 _MAX_LEAVES = 16
+_NARROW_LEAVES = 8
 _MAX_THRESHOLDS = 254
 _MISSING_RIGHT = 255
 _BLOCK_ROWS = 16_384
@@ -51,17 +52,35 @@ class _Column:
 
 
 @dataclass(frozen=True, eq=False)
+class _Scanned:
+    """A tree as it is scanned.
+
+    leaves: their values from left to right, float64. splits: (place of the column, largest code that goes left, the
+    leaves to its left as bits of `kind`).
+    """
+
+    leaves: Array
+    splits: tuple[tuple[int, int, np.uint8 | np.uint16], ...]
+    kind: type[np.uint8 | np.uint16]
+
+    def chosen(self, ruled_out: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> Array:
+        """The values of the first leaves that are not ruled out, float64 (n,)."""
+        if self.kind is np.uint8:
+            by_bits = self.leaves[np.minimum(_first_left(8), self.leaves.size - 1)]
+            return by_bits[ruled_out]
+        return self.leaves[_first_left(16)[ruled_out]]
+
+
+@dataclass(frozen=True, eq=False)
 class TreeScan:
     """Numeric trees of at most 16 leaves, over features with at most 254 thresholds each.
 
-    thresholds: by feature, ascending. columns: which codes the splits compare. trees: for each the values of its leaves
-    from left to right, float64, and its splits: (place in `columns`, least code that goes right minus 1, leaves to the
-    left as bits).
+    thresholds: by feature, ascending. columns: which codes the splits compare.
     """
 
     thresholds: dict[int, Array]
     columns: tuple[_Column, ...]
-    trees: tuple[tuple[Array, tuple[tuple[int, int, np.uint16], ...]], ...] = field(repr=False)
+    trees: tuple[_Scanned, ...] = field(repr=False)
 
     @classmethod
     def of(cls, text: str) -> TreeScan | None:
@@ -90,16 +109,18 @@ class TreeScan:
         return found
 
     def _add(self, values: Array, sums: Array) -> None:
-        codes, first = self._codes(values), _first_left()
-        n = sums.size
-        is_right, ruled_out, out = np.empty(n, np.bool_), np.empty(n, np.uint16), np.empty(n, np.uint16)
-        for leaves, splits in self.trees:
+        codes, n = self._codes(values), sums.size
+        is_right = np.empty(n, np.bool_)
+        room = {kind: np.empty((2, n), kind) for kind in (np.uint8, np.uint16)}
+        for tree in self.trees:
+            ruled_out, out = room[tree.kind]
+            right = is_right.view(np.uint8) if tree.kind is np.uint8 else is_right  # bytes times bytes is fastest
             ruled_out.fill(0)
-            for column, code, on_the_left in splits:
+            for column, code, on_the_left in tree.splits:
                 np.greater(codes[column], code, out=is_right)
-                np.multiply(is_right, on_the_left, out=out, dtype=np.uint16, casting="unsafe")
+                np.multiply(right, on_the_left, out=out)
                 np.bitwise_or(ruled_out, out, out=ruled_out)
-            sums += leaves[first[ruled_out]]
+            sums += tree.chosen(ruled_out)
 
     def _codes(self, values: Array) -> Codes:
         """uint8 (columns, n): a value is `<=` the threshold of place k if, and only if, its code is `<=` k."""
@@ -122,19 +143,18 @@ def _is_plain(tree: _Tree) -> bool:
     )
 
 
-def _scanned(
-    tree: _Tree, thresholds: dict[int, Array], columns: dict[tuple[int, int], int]
-) -> tuple[Array, tuple[tuple[int, int, np.uint16], ...]]:
+def _scanned(tree: _Tree, thresholds: dict[int, Array], columns: dict[tuple[int, int], int]) -> _Scanned:
     order, under = _leaves(tree)
     place_of = {leaf: place for place, leaf in enumerate(order)}
+    kind = np.uint8 if len(order) <= _NARROW_LEAVES else np.uint16
     splits = []
     for node, feature in enumerate(tree.feature):
         places = thresholds[feature]
         code = int(np.searchsorted(places, tree.threshold[node]))
         key = (feature, _code_of_missing(tree.decision[node], places))
         column = columns.setdefault(key, len(columns))
-        splits.append((column, code, np.uint16(sum(1 << place_of[leaf] for leaf in under[node]))))
-    return np.array([tree.value[leaf] for leaf in order]), tuple(splits)
+        splits.append((column, code, kind(sum(1 << place_of[leaf] for leaf in under[node]))))
+    return _Scanned(np.array([tree.value[leaf] for leaf in order]), tuple(splits), kind)
 
 
 def _as_compared(threshold: float) -> float:
@@ -164,9 +184,9 @@ def _leaves(tree: _Tree) -> tuple[list[int], list[list[int]]]:
 
 
 @cache
-def _first_left() -> npt.NDArray[np.uint8]:
-    """uint8 (65536,): the place of the lowest bit that is 0; the last leaf is never ruled out."""
-    left = ~np.arange(1 << _MAX_LEAVES, dtype=np.int64)
+def _first_left(n_bits: int) -> npt.NDArray[np.uint8]:
+    """uint8 (2 ** n_bits,): the place of the lowest bit that is 0; the last leaf is never ruled out."""
+    left = ~np.arange(1 << n_bits, dtype=np.int64)
     found: npt.NDArray[np.uint8] = np.log2(left & -left).astype(np.uint8)
     found.setflags(write=False)
     return found
