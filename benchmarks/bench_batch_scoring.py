@@ -62,7 +62,7 @@ CASES = {
     "holdfast score, reasons for the riskiest tenth": lambda place: score(place, "riskiest:0.1"),
 }
 RELEASE = "r-bench"
-CHUNK = 20_000
+CHUNK = 16_384
 
 
 def make_workspace(root: Path, n_customers: int, scale: float) -> None:

@@ -46,7 +46,7 @@ class ScoreOptions:
     reasons_count: int = 3
     language: Language = "en"
     keep_books: int | None = None
-    chunk: int = 20_000
+    chunk: int = 16_384
     threads: int = 2
 
 

@@ -55,7 +55,7 @@ def build_features(
     settings: ChurnSettings,
     *,
     as_of_us: int | None = None,
-    chunk: int = 20_000,
+    chunk: int = 16_384,
     progress: Progress = silent,
 ) -> BuiltFeatures:
     """Compute the features of every customer at an instant and write them where the service looks for them.
