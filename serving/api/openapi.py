@@ -56,7 +56,11 @@ _INCLUDE = (
 )
 _CHURN_QUERY = (
     ("as_of", "an ISO-8601 instant with an offset: the score as it would have been then"),
-    ("freshness", "fresh (default) or stored: features of the newest snapshot"),
+    (
+        "freshness",
+        "fresh (default) or stored: features of the newest snapshot. A release of a table answers from the stored table; "
+        "fresh or as_of is not_supported there (422), and data_quality.unseen_features names what training never saw",
+    ),
     ("include", _INCLUDE),
 )
 _WHAT_IF = "With what_if, reasons say if_resolved: the probability as if they were; an association, not an effect."
