@@ -54,13 +54,13 @@ _INCLUDE = (
     "comma-separated: reasons, actions, forecast, trend, segment (the default), what_if; empty for none. A trend that "
     "no book of scores tells is computed again if it is named here, and null otherwise"
 )
+_FRESHNESS = (
+    "fresh (default) or stored: features of the newest snapshot. A release of a table answers from the stored table; "
+    "fresh and as_of are not_supported there (422), and data_quality.unseen_features names what training never saw"
+)
 _CHURN_QUERY = (
     ("as_of", "an ISO-8601 instant with an offset: the score as it would have been then"),
-    (
-        "freshness",
-        "fresh (default) or stored: features of the newest snapshot. A release of a table answers from the stored table; "
-        "fresh or as_of is not_supported there (422), and data_quality.unseen_features names what training never saw",
-    ),
+    ("freshness", _FRESHNESS),
     ("include", _INCLUDE),
 )
 _WHAT_IF = "With what_if, reasons say if_resolved: the probability as if they were; an association, not an effect."
