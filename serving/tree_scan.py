@@ -84,10 +84,10 @@ class TreeScan:
 
     @classmethod
     def of(cls, text: str) -> TreeScan | None:
-        """The scan of a checked text model; None where its trees are of another kind, or too few for it to pay."""
+        """The scan of a checked text model; None where its trees are of another kind."""
         trees = [replace(tree, threshold=[_as_compared(one) for one in tree.threshold]) for tree in _read(text)]
         features = {feature for tree in trees for feature in tree.feature}
-        if len(trees) <= len(features) or not all(_is_plain(tree) for tree in trees):
+        if not all(_is_plain(tree) for tree in trees):
             return None
         found: dict[int, set[float]] = {feature: set() for feature in features}
         for tree in trees:

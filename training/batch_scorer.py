@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from features.compute import FeatureTable
 from features.errors import ConfigurationError
-from serving.forecast import Forecast
 from serving.reasons import reasons_of_many
 from serving.release import Release
 from serving.scoring import score_churn
@@ -27,7 +25,7 @@ from training.score_sources import FeatureChunk, FeatureSource
 __all__ = ["BatchScorer", "ScoreOptions", "language_of"]
 
 _BLOCK = 1_000
-"""Rows that LightGBM is given at once: they fit the cache, and it takes so few on the calling thread alone."""
+"""Rows explained at once: LightGBM takes so few on the calling thread alone."""
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -94,7 +92,8 @@ class BatchScorer:
         n = len(chunk.eligible)
         known = release.churn.margins(table.values) if margins is None else margins[chunk.start : chunk.start + n]
         scores = score_churn(release.churn, release.bands, table, forecast=False, margins=known)
-        columns = self.columns.table(table, scores, self._forecast(table, known), chunk.eligible)
+        forecast = release.churn.forecast(table.values, table.as_of_us, margins=known)
+        columns = self.columns.table(table, scores, forecast, chunk.eligible)
         among = chunk.eligible if only_eligible else np.ones(n, np.bool_)
         reasoned = self._gets_reasons(scores.churn_probability, (known >= least) & among)
         return (
@@ -102,16 +101,6 @@ class BatchScorer:
             pa.array(table.customer_keys, pa.string()),
             self._explained(chunk, columns, np.flatnonzero(reasoned)),
         )
-
-    def _forecast(self, table: FeatureTable, margins: npt.NDArray[np.float64]) -> Forecast:
-        model = self.release.churn
-        parts = [
-            model.forecast(table.values[block], table.as_of_us, margins=margins[block])
-            for block in _blocks(margins.size)
-        ]
-        arrays = [field.name for field in fields(Forecast) if field.name != "horizons_days"]
-        joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays}
-        return Forecast(model.horizons_days, **joined)
 
     def _gets_reasons(
         self, probability: npt.NDArray[np.float64], riskiest: npt.NDArray[np.bool_]
