@@ -24,7 +24,8 @@ Sort = Literal["expected_loss", "-expected_loss", "churn_probability", "-churn_p
                "next_purchase", "-next_purchase"]  # fmt: skip
 SORTS: tuple[Sort, ...] = ("expected_loss", "-expected_loss", "churn_probability", "-churn_probability",
                            "next_purchase", "-next_purchase")  # fmt: skip
-"""What a list can be sorted by; a minus in front is descending. Who has no such value comes last either way."""
+"""What a list can be sorted by; a minus in front is descending. Who has no such value comes last either way;
+where nobody has one, the riskiest come first."""
 
 _COLUMNS = {
     "expected_loss": "expected_loss_minor",
@@ -64,5 +65,7 @@ def listed_rows(book: Book, choice: Choice) -> npt.NDArray[np.int32]:
     column = book.rows[_COLUMNS[name]]
     plain = column.cast(pa.int32()) if pa.types.is_date32(column.type) else column
     values = np.asarray(plain.cast(pa.float64(), safe=False).fill_null(np.nan))[rows]
+    if np.isnan(values).all():  # nothing of the kind was learnt, as of a table: the riskiest first
+        return rows[np.argsort(-book.probability[rows], kind="stable")].astype(np.int32)
     order = np.argsort(-values if choice.sort.startswith("-") else values, kind="stable")  # NaN stands last
     return rows[order].astype(np.int32)
