@@ -105,9 +105,11 @@ def train_churn_command(
     from training.tracking import code_version
 
     session: CliContext = context.obj
-    given = table_of(table, label, id_column, churned_value, ignore, horizon_days, table_as_of, delimiter, encoding)
+    given = table_of(
+        table, label, id_column, churned_value, ignore, horizon_days, table_as_of, delimiter, encoding, problem
+    )
     if given is not None:
-        given.refuse({"--problem": problem, "--backtest": backtest, "--tune": tune})
+        given.refuse({"--backtest": backtest, "--tune": tune})
         _show_trained(session, *given.train(session))
         return
     with stages(session) as progress:

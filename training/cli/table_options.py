@@ -18,6 +18,7 @@ from training.cli.sessions import stages
 
 if TYPE_CHECKING:
     from features.labelled_table import TableForm
+    from training.churn_problem import ChurnProblem
     from training.jobs import Trained
 
 __all__ = [
@@ -112,11 +113,13 @@ def table_of(
     as_of: str | None,
     delimiter: str,
     encoding: str,
+    problem: str | None = None,
 ) -> GivenLabels | None:
-    """The table that is named, or None where none is.
+    """The table that is named, or None where none is; what is not named is taken from `problem`, of kind label.
 
     Raises:
-        ConfigurationError: its label or id is not named, or its options are given without it.
+        ConfigurationError: its label or id is not named, its options are given without it, or the problem is about an
+            event log.
     """
     told: dict[str, object] = {
         "--label": label,
@@ -130,6 +133,10 @@ def table_of(
         if given:
             raise ConfigurationError(f"{given[0]} speaks of a table; name the file with --table")
         return None
+    if problem is not None:
+        asked = _label_problem(problem)
+        label, id_column = label or asked.label_column, id_column or asked.id_column or None
+        horizon_days = horizon_days or asked.label_window_days
     if label is None or id_column is None:
         lacking = "--label" if label is None else "--id"
         raise ConfigurationError(f"a table needs {lacking} and a column's name: who churned, and who the customer is")
@@ -138,3 +145,15 @@ def table_of(
     form = TableForm(id_column, label, churned_value, tuple(ignored or ()), delimiter, encoding)
     moment = past_instant(as_of)
     return GivenLabels(path, form, horizon_days or _HORIZON_DAYS, time.time_ns() // 1_000 if moment is None else moment)
+
+
+def _label_problem(name_or_path: str) -> ChurnProblem:
+    from training.churn_problem import load_problem
+
+    asked = load_problem(name_or_path)
+    if asked.kind != "label":
+        raise ConfigurationError(
+            f"the churn problem {asked.name} is of kind {asked.kind} and asks an event log; for a table write one of "
+            "kind label, or leave out --problem and name --label and --id"
+        )
+    return asked
