@@ -175,11 +175,11 @@ class ChurnModel:
             "reference": self.reference.tolist(),
             "medians": [None if math.isnan(median) else median for median in self.medians.tolist()],
         }
-        files = {_value_trees(window.days): window.amount.trees.to_bytes() for window in self.value_windows}
+        files = {_value_trees(window.days): window.amount.location.trees.to_bytes() for window in self.value_windows}
         if self.trees is not None:
             files[_MARGIN_TREES] = self.trees.to_bytes()
         if self.timing is not None:
-            files[_TIMING_TREES] = self.timing.quantity.trees.to_bytes()
+            files[_TIMING_TREES] = self.timing.quantity.location.trees.to_bytes()
         return {**files, _WHAT: strict_json.write_object(content)}
 
     @classmethod
@@ -316,7 +316,7 @@ def _check_parts(model: ChurnModel) -> None:
     if model.linear.n_features != len(model.feature_names):
         raise ArtefactError("the linear part was made for other features than the model names")
     numbers = [window.amount for window in model.value_windows] + ([model.timing.quantity] if model.timing else [])
-    for trees in (model.trees, *(number.trees for number in numbers)):
+    for trees in (model.trees, *(number.location.trees for number in numbers)):
         if trees is not None and trees.feature_names != model.feature_names:
             raise ArtefactError("trees were made for other features than the model names")
     if model.timing is not None and model.timing.horizons_days != horizons:

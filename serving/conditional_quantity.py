@@ -1,11 +1,12 @@
-"""The distribution of a number given features: trees say where it lies, residuals by bins say how far around.
+"""The distribution of a number given features: a location says where it lies, residuals by bins how far around.
 
-The trees alone give one number a row. What was left over on rows that they never saw, sorted into bins of what the
-trees said there, gives every quantile around it; so an interval is as wide as the errors were for such customers.
+The location alone is one number a row. What was left over on rows that its fit never saw, sorted into bins of what it
+said there, gives every quantile around it; so an interval is as wide as the errors were for such customers.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,19 +15,55 @@ import numpy.typing as npt
 
 from features.errors import ArtefactError
 from serving import strict_json
+from serving.linear_part import LinearPart
 from serving.trees import Trees
 
-__all__ = ["ConditionalQuantity"]
+__all__ = ["ConditionalQuantity", "Location"]
 
 Array = npt.NDArray[np.float64]
 _MAX_BINS = 1_000
 
 
 @dataclass(frozen=True, eq=False)
+class Location:
+    """Where a number lies, given features: a linear part and regression trees, times their weight."""
+
+    linear: LinearPart
+    trees: Trees
+    tree_weight: float
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.tree_weight) or self.linear.n_features != len(self.trees.feature_names):
+            raise ArtefactError("a location needs a linear part and trees over the same features, and a finite weight")
+
+    def of(self, values: Array) -> Array:
+        """Float64 (n,), for finite values float64 (n, f), C-ordered; NaN is missing."""
+        found = self.linear.margins(values)
+        found += self.tree_weight * self.trees.margins(values)
+        return found
+
+    def to_manifest(self) -> dict[str, object]:
+        """All but the trees as JSON values."""
+        return {"linear": self.linear.to_manifest(), "tree_weight": self.tree_weight}
+
+    @classmethod
+    def from_manifest(cls, manifest: object, trees: Trees, what: str) -> Location:
+        """The location that `to_manifest` wrote; `what` names it in errors.
+
+        Raises:
+            ArtefactError: something is missing, of a wrong type or not finite.
+        """
+        if not isinstance(manifest, Mapping):
+            raise ArtefactError(f"{what} needs a location")
+        linear = LinearPart.from_manifest(manifest.get("linear"), len(trees.feature_names))
+        return cls(linear, trees, strict_json.number(manifest, "tree_weight", what))
+
+
+@dataclass(frozen=True, eq=False)
 class ConditionalQuantity:
     """A number's distribution, given features.
 
-    trees: regression trees; their sum is the location.
+    location: where it lies.
     edges: float64 (b - 1,), ascending; bin k holds the locations in `[edges[k - 1], edges[k])`.
     residuals: float64 (b, l), for each bin the quantiles of number minus location at l evenly spaced levels, 0 to 1.
 
@@ -34,7 +71,7 @@ class ConditionalQuantity:
     bins of the prediction as Boström and Johansson 2020, Mondrian conformal regressors.
     """
 
-    trees: Trees
+    location: Location
     edges: Array
     residuals: Array
 
@@ -51,7 +88,7 @@ class ConditionalQuantity:
 
     def locations(self, values: Array) -> Array:
         """Where the number lies, float64 (n,), for values float64 (n, f)."""
-        return self.trees.margins(values)
+        return self.location.of(values)
 
     def quantiles(self, locations: Array, levels: Array) -> Array:
         """The quantiles at levels in [0, 1], float64 (n, k), for locations (n,) and levels (k,) or (n, k)."""
@@ -87,7 +124,11 @@ class ConditionalQuantity:
 
     def to_manifest(self) -> dict[str, object]:
         """All but the trees as JSON values."""
-        return {"edges": self.edges.tolist(), "residuals": self.residuals.tolist()}
+        return {
+            "location": self.location.to_manifest(),
+            "edges": self.edges.tolist(),
+            "residuals": self.residuals.tolist(),
+        }
 
     @classmethod
     def from_manifest(cls, manifest: object, trees: Trees, what: str) -> ConditionalQuantity:
@@ -101,4 +142,5 @@ class ConditionalQuantity:
         rows = [strict_json.numbers({"residuals": row}, "residuals", what) for row in manifest["residuals"]]
         if not rows or len({row.size for row in rows}) != 1:
             raise ArtefactError(f"{what} needs as many residuals for each bin")
-        return cls(trees, strict_json.numbers(manifest, "edges", what), np.stack(rows))
+        location = Location.from_manifest(manifest.get("location"), trees, what)
+        return cls(location, strict_json.numbers(manifest, "edges", what), np.stack(rows))

@@ -24,11 +24,13 @@ Places = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class BinnedRows:
-    """n rows over named features in LightGBM's bins."""
+    """n rows over named features in LightGBM's bins; see `bin_rows` for `categories` and `unused`."""
 
     feature_names: tuple[str, ...]
     dataset: lgb.Dataset
     parameters: Mapping[str, object]
+    categories: Mapping[int, int]
+    unused: npt.NDArray[np.bool_]
 
 
 def bin_rows(
@@ -66,7 +68,8 @@ def bin_rows(
         categorical_feature=sorted(categories) if categories else [],
         params=parameters,
     ).construct()
-    return BinnedRows(feature_names, dataset, parameters)
+    never = np.zeros(len(feature_names), np.bool_) if unused is None else unused
+    return BinnedRows(feature_names, dataset, parameters, categories or {}, never)
 
 
 def boost(

@@ -9,15 +9,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
-from serving.calibration import sigmoid, softplus
+from serving.calibration import BetaCalibrator, sigmoid, softplus
+from serving.conditional_quantity import Location
 from serving.season import Season
 from serving.timing import Link, Timing, log_odds_of_share
-from serving.trees import Trees
 from serving.value import YEAR_DAYS, Value
 from training.boosting import BinnedRows
 from training.calibration import fit_calibrator
 from training.churn_settings import ChurnSettings
-from training.conditional_quantity import fit_locations, with_residuals
+from training.conditional_quantity import fit_location, with_residuals
 from training.labels import VALUE_DAYS
 from training.margin import FittedMargin, Part
 from training.season import fit_season, season_through
@@ -67,10 +67,10 @@ def fit_timing(data: ForecastData) -> Timing | None:
     happened, unseen = known(data.training), known(latest)
     if unseen.sum() < _LEAST_UNSEEN:
         return None
-    trees = _locations(data, happened, log_odds_of_share(data.training.event_days, longest))
-    if trees is None:
+    location = _location(data, happened, log_odds_of_share(data.training.event_days, longest))
+    if location is None:
         return None
-    quantity = with_residuals(trees, latest.values[unseen], log_odds_of_share(latest.event_days[unseen], longest))
+    quantity = with_residuals(location, latest.values[unseen], log_odds_of_share(latest.event_days[unseen], longest))
     plain = Timing(horizons, quantity, tuple(Link(1.0, 0.0) for _ in horizons[1:]))
     both = (_some(data.training, happened), latest.take(unseen))
     odds = [plain.link_log_odds(plain.raw_shares(quantity.locations(rows.values))) for rows in both]
@@ -89,31 +89,46 @@ def fit_value_windows(data: ForecastData) -> tuple[Value, ...]:
 
 def _fit_value(data: ForecastData, place: int, days: int) -> Value | None:
     amounts = data.training.value_minor[:, place]
-    unseen, margins = _unseen_rows(data, place)
-    paid = unseen.value_minor[:, place]
-    some = paid > 0
-    if min(some.sum(), (~some).sum()) < 1 or some.sum() < _LEAST_UNSEEN:
-        return None
     positive = amounts > 0  # NaN, not yet known, is not above 0
-    logs = np.log(np.where(positive, amounts, 1.0))
-    trees = _locations(data, positive, logs)
-    if trees is None:
+    later = _known_later(data, place)
+    unseen = data.training.take(data.part.held_out) if later is None else later
+    bought = unseen.take(unseen.value_minor[:, place] > 0)
+    none = _fit_none(data, later, place, seasonal=days < YEAR_DAYS)
+    location = _location(data, positive, np.log(np.where(positive, amounts, 1.0)))
+    if none is None or location is None or bought.n_rows < _LEAST_UNSEEN:
         return None
-    bought = unseen.take(some)
-    if days >= YEAR_DAYS:
-        quantity = with_residuals(trees, bought.values, np.log(paid[some]))
-        return Value(days, quantity, fit_calibrator(margins, ~some))
-    season = _season_of_amounts(data, trees, place)
-    quantity = with_residuals(trees, bought.values, np.log(paid[some]) - _shifts(season, bought.as_of_us))
-    return Value(days, quantity, fit_calibrator(data.log_odds(margins, unseen.as_of_us), ~some), season)
+    season = _season_of_amounts(data, location, place) if days < YEAR_DAYS else None
+    logs = np.log(bought.value_minor[:, place]) - _shifts(season, bought.as_of_us)
+    return Value(days, with_residuals(location, bought.values, logs), none, season)
 
 
-def _season_of_amounts(data: ForecastData, trees: Trees, place: int) -> Season | None:
+def _known_later(data: ForecastData, place: int) -> TrainingSet | None:
+    """The rows of the calibration slice of which the window is known; None where they are few."""
+    if data.later is None:
+        return None
+    found = data.later.take(~np.isnan(data.later.value_minor[:, place]))
+    return found if found.n_rows >= _LEAST_UNSEEN else None
+
+
+def _fit_none(data: ForecastData, later: TrainingSet | None, place: int, *, seasonal: bool) -> BetaCalibrator | None:
+    """P(nothing ordered): from the later rows, or else from all training rows by fits that left them out."""
+    if later is None:
+        known = ~np.isnan(data.training.value_minor[data.margin.held_out, place])
+        rows, margins = data.training.take(data.margin.held_out[known]), data.margin.held_out_margins[known]
+    else:
+        rows, margins = later, data.margin.margins(later.values)
+    nothing = rows.value_minor[:, place] <= 0
+    if not nothing.any() or nothing.all():
+        return None
+    return fit_calibrator(data.log_odds(margins, rows.as_of_us) if seasonal else margins, nothing)
+
+
+def _season_of_amounts(data: ForecastData, location: Location, place: int) -> Season | None:
     """Through the mean residual of the logarithm at each cut-off, relative to the latest rows."""
     residuals, cutoffs = [], []
     for rows in (data.training, data.latest):
         bought = _some(rows, rows.value_minor[:, place] > 0)
-        residuals.append(np.log(bought.value_minor[:, place]) - trees.margins(bought.values))
+        residuals.append(np.log(bought.value_minor[:, place]) - location.of(bought.values))
         cutoffs.append(bought.as_of_us)
     distinct, which = np.unique(np.concatenate(cutoffs), return_inverse=True)
     anchor_us = data.latest.cutoffs[-1]
@@ -137,29 +152,14 @@ def _shifts(season: Season | None, as_of_us: npt.NDArray[np.int64]) -> Array:
     return np.array([season.at(int(cutoff)) for cutoff in cutoffs])[which]
 
 
-def _unseen_rows(data: ForecastData, place: int) -> tuple[TrainingSet, Array]:
-    """Rows that took no part in fitting, of which the window is known, and their margins.
-
-    The calibration slice, the latest, where its window is known; else those of the customers held out of fitting.
-    """
-    if data.later is not None:
-        known = data.later.take(~np.isnan(data.later.value_minor[:, place]))
-        if known.n_rows >= _LEAST_UNSEEN:
-            return known, data.margin.margins(known.values)
-    held_out = data.part.held_out
-    held_out = held_out[~np.isnan(data.training.value_minor[held_out, place])]
-    where = np.searchsorted(data.margin.held_out, held_out)
-    return data.training.take(held_out), data.margin.held_out_margins[where]
-
-
-def _locations(data: ForecastData, usable: npt.NDArray[np.bool_], numbers: Array) -> Trees | None:
-    """Trees for the usable training rows' numbers, float64 (n,); None where they are too few."""
+def _location(data: ForecastData, usable: npt.NDArray[np.bool_], numbers: Array) -> Location | None:
+    """Where the usable training rows' numbers, float64 (n,), lie; None where they are too few."""
     part, settings = data.part, data.settings
     fitting, stopping = part.fitting[usable[part.fitting]], part.held_out[usable[part.held_out]]
     if fitting.size < _LEAST_FITTING or stopping.size < 1:
         return None
     kept = np.where(usable, numbers, 0.0)
-    return fit_locations(data.binned, fitting, stopping, kept, settings.trees, seed=settings.seed)
+    return fit_location(data.binned, data.training.values, kept, fitting, stopping, settings.trees, seed=settings.seed)
 
 
 def _fit_link(both: tuple[TrainingSet, TrainingSet], log_odds: list[Array], longer: int, shorter: int) -> Link:

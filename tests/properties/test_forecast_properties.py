@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from serving.calibration import BetaCalibrator
 from serving.churn_model import ChurnModel
-from serving.conditional_quantity import ConditionalQuantity
+from serving.conditional_quantity import ConditionalQuantity, Location
 from serving.forecast import VALUE_DAYS
 from serving.linear_part import Basis, LinearPart
 from serving.season import SeasonShift
@@ -39,7 +39,9 @@ def world():
 
 def model(awaits, calibrator, season, chain, spread):
     trees, numbers, _ = world()
-    quantity = ConditionalQuantity(numbers, np.array([]), spread)
+    quantity = ConditionalQuantity(
+        Location(LinearPart(3, 0.2, (Basis(2, "log", 0.3),)), numbers, 0.5), np.array([]), spread
+    )
     return ChurnModel(
         feature_names=NAMES,
         fingerprint="f" * 64,

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from features.errors import ArtefactError
-from serving.conditional_quantity import ConditionalQuantity
+from serving.conditional_quantity import ConditionalQuantity, Location
+from serving.linear_part import LinearPart
 from serving.trees import Trees
 from tests.boosted import NAMES, boosted
 
@@ -17,7 +18,9 @@ def trees():
 @pytest.fixture(scope="module")
 def quantity(trees):
     """Below 1 residuals lie from -1 to 1, from 1 on they lie from 0 to 8; three levels: 0, .5 and 1."""
-    return ConditionalQuantity(trees, np.array([1.0]), np.array([[-1.0, 0.0, 1.0], [0.0, 2.0, 8.0]]))
+    return ConditionalQuantity(
+        Location(LinearPart(3, 0.2, ()), trees, 0.5), np.array([1.0]), np.array([[-1.0, 0.0, 1.0], [0.0, 2.0, 8.0]])
+    )
 
 
 def test_a_quantile_is_the_location_and_the_residual_of_its_bin(quantity):
@@ -37,7 +40,7 @@ def test_shares_below_are_the_inverse_of_quantiles(quantity):
 
 
 def test_the_mean_of_exponentials_is_the_mean_over_the_residuals(trees):
-    level = ConditionalQuantity(trees, np.array([]), np.log([[1.0, 3.0, 3.0]]))
+    level = ConditionalQuantity(Location(LinearPart(3, 0.2, ()), trees, 0.5), np.array([]), np.log([[1.0, 3.0, 3.0]]))
     # between levels the residual's exponential runs from 1 to 3, then stays: (2 + 3) / 2; times e^ln 10
     assert level.mean_exponentials(np.array([math.log(10.0)])) == pytest.approx([25.0])
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from features.errors import ArtefactError
-from serving.conditional_quantity import ConditionalQuantity
+from serving.conditional_quantity import ConditionalQuantity, Location
+from serving.linear_part import LinearPart
 from serving.season import SeasonShift
 from serving.timing import Link, Timing, log_odds_of_share
 from serving.trees import Trees
@@ -22,7 +23,9 @@ def trees():
 @pytest.fixture(scope="module")
 def plain(trees):
     """T / H has log-odds location + residual, residuals spread evenly from -2 to 2; nothing to calibrate."""
-    quantity = ConditionalQuantity(trees, np.array([]), np.linspace(-2, 2, 101)[None, :])
+    quantity = ConditionalQuantity(
+        Location(LinearPart(3, 0.2, ()), trees, 0.5), np.array([]), np.linspace(-2, 2, 101)[None, :]
+    )
     return Timing((30, 60, 90), quantity, (Link(1.0, 0.0), Link(1.0, 0.0)))
 
 

@@ -5,7 +5,8 @@ import pytest
 
 from features.errors import ArtefactError
 from serving.calibration import BetaCalibrator
-from serving.conditional_quantity import ConditionalQuantity
+from serving.conditional_quantity import ConditionalQuantity, Location
+from serving.linear_part import LinearPart
 from serving.season import SeasonShift
 from serving.trees import Trees
 from serving.value import Value
@@ -23,7 +24,9 @@ def trees():
 @pytest.fixture(scope="module")
 def window(trees):
     """The logarithm of the amount lies from ln 100 below its location to ln 100 above."""
-    amount = ConditionalQuantity(trees, np.array([]), math.log(100) * np.linspace(-1, 1, 101)[None, :])
+    amount = ConditionalQuantity(
+        Location(LinearPart(3, 0.2, ()), trees, 0.5), np.array([]), math.log(100) * np.linspace(-1, 1, 101)[None, :]
+    )
     return Value(90, amount, SAME)
 
 
