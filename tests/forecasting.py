@@ -11,8 +11,9 @@ from features.churn_features import CHURN_FEATURES
 from serving.behaviour import Behaviour
 from serving.calibration import BetaCalibrator
 from serving.churn_model import ChurnModel
-from serving.conditional_quantity import ConditionalQuantity
+from serving.conditional_quantity import ConditionalQuantity, Location
 from serving.lifecycle import Lifecycle
+from serving.linear_part import LinearPart
 from serving.rfm import RfmScale
 from serving.segments import Segmentation, Stability
 from serving.timing import Link, Timing
@@ -55,7 +56,9 @@ def two_segments() -> Segmentation:
 
 
 def _around(location: float) -> ConditionalQuantity:
-    return ConditionalQuantity(_constant(location), np.zeros(0), SPREAD)
+    return ConditionalQuantity(
+        Location(LinearPart(len(CHURN_FEATURES), 0.0, ()), _constant(location), 1.0), np.zeros(0), SPREAD
+    )
 
 
 def _constant(location: float) -> Trees:
