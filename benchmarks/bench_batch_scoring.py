@@ -134,7 +134,7 @@ def matrix(workspace: Workspace) -> np.ndarray:
 def _trees(workspace: Workspace, *, everything: bool) -> list[lgb.Booster]:
     model = load_release(workspace.releases / RELEASE, CHURN_FEATURES).churn
     numbers = [window.amount for window in model.value_windows] + ([model.timing.quantity] if model.timing else [])
-    wanted: list[Trees | None] = [model.trees, *(number.trees for number in numbers if everything)]
+    wanted: list[Trees | None] = [model.trees, *(number.location.trees for number in numbers if everything)]
     return [lgb.Booster(model_str=trees.text) for trees in wanted if trees is not None]
 
 
