@@ -126,11 +126,16 @@ def write_release(
         "provenance": dict(provenance),
     }
     manifest = strict_json.write_object({**content, "sha256": _digest(content)})
+    return _store(directory, name, {**files, MANIFEST: manifest})
+
+
+def _store(directory: Path, name: str, files: Mapping[str, bytes]) -> Path:
+    """Write the files as `directory / name`, all of them or none."""
     target = directory / name
     directory.mkdir(parents=True, exist_ok=True)
     staged = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=directory))
     try:
-        for path, data in {**files, MANIFEST: manifest}.items():
+        for path, data in files.items():
             _write_durably(staged / path, data)
         for folder in (*sorted(path for path in staged.iterdir() if path.is_dir()), staged):
             _sync_folder(folder)

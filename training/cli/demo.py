@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from features.workspace import Workspace
     from training.demo import Call, Shop
     from training.pipeline import Pipelined
+    from training.settings import Settings
 
 __all__ = ["register"]
 
@@ -48,14 +49,8 @@ def demo(
     ] = False,
 ) -> None:
     """Simulate a shop, train, release, serve, and call the service as a CRM and as a storefront would."""
-    from features.churn_features import CHURN_FEATURES
-    from training.batch_scorer import ScoreOptions
-    from training.batch_scoring import score_job
     from training.demo import beside, free_port, is_alive, prepare, serving, simulate_and_import, tour
-    from training.feature_jobs import build_features
     from training.pipeline import run_pipeline
-    from training.reason_choice import ReasonsFor
-    from training.score_sources import newest_snapshot
     from training.tracking import code_version, page_command, page_environment
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped, too
@@ -77,15 +72,7 @@ def demo(
         now_us=now_us,
         progress=steps,
     )
-    build_features(workspace, settings.churn, progress=steps)
-    score_job(
-        workspace,
-        workspace.root / "scores.csv",
-        settings.churn,
-        ScoreOptions(keep_books=settings.scores.keep_books, reasons_for=ReasonsFor("band", band="medium")),
-        source=newest_snapshot(workspace, CHURN_FEATURES),
-        progress=steps,
-    )
+    _score_everybody(workspace, settings, steps)
     steps("starting the service")
     page = free_port(5000)
     with serving(workspace, made.released.name, free_port(port)) as base:
@@ -103,6 +90,26 @@ def demo(
                 while is_alive(base):
                     time.sleep(2)
                 raise UnavailableError("the service ended; read service.log in the demo's folder")
+
+
+def _score_everybody(workspace: Workspace, settings: Settings, steps: _Steps) -> None:
+    """A snapshot, and from it a file of scores and a book for the service, as every night."""
+    from features.churn_features import CHURN_FEATURES
+    from training.batch_scorer import ScoreOptions
+    from training.batch_scoring import score_job
+    from training.feature_jobs import build_features
+    from training.reason_choice import ReasonsFor
+    from training.score_sources import newest_snapshot
+
+    build_features(workspace, settings.churn, progress=steps)
+    score_job(
+        workspace,
+        workspace.root / "scores.csv",
+        settings.churn,
+        ScoreOptions(keep_books=settings.scores.keep_books, reasons_for=ReasonsFor("band", band="medium")),
+        source=newest_snapshot(workspace, CHURN_FEATURES),
+        progress=steps,
+    )
 
 
 class _Steps:

@@ -16,9 +16,39 @@ from training.cli.context import CliContext, past_instant
 from training.cli.table_options import Delimiter, Encoding
 
 if TYPE_CHECKING:
+    from training.batch_scoring import Scored
     from training.score_sources import SnapshotFeatures
 
 __all__ = ["register"]
+
+Out = Annotated[
+    Path | None,
+    typer.Argument(
+        help="The file to write, .csv or .parquet, or a folder; default: here, named after model and instant."
+    ),
+]
+ReleaseName = Annotated[
+    str | None, typer.Option(help="Name of a release; default: the one that is served, else the one made last.")
+]
+AsOf = Annotated[
+    str | None, typer.Option(help="Exclusive instant with an offset; default: after the last recorded event.")
+]
+FromSnapshot = Annotated[
+    bool, typer.Option("--from-snapshot", help="Read the newest snapshot (features build), not the event log.")
+]
+ReasonsCount = Annotated[int, typer.Option(min=0, max=10, help="Reasons a customer.")]
+ReasonsFor = Annotated[str, typer.Option(help="Who gets them: all, none, band:medium, band:high, or riskiest:SHARE.")]
+ReasonLanguage = Annotated[str, typer.Option(help="Of reasons and of the names of segments: en or zh.")]
+Book = Annotated[
+    bool | None,
+    typer.Option(
+        "--book/--no-book", help="Keep the scores for the service; default: unless --as-of or --table is given."
+    ),
+]
+GivenFile = Annotated[
+    Path | None,
+    typer.Option(help="Customers to score, for a release of a table; default: as stored. With --book stored too."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -28,36 +58,15 @@ def register(app: typer.Typer) -> None:
 
 def score_command(
     context: typer.Context,
-    out: Annotated[
-        Path | None,
-        typer.Argument(
-            help="The file to write, .csv or .parquet, or a folder; default: here, named after model and instant."
-        ),
-    ] = None,
-    release: Annotated[
-        str | None, typer.Option(help="Name of a release; default: the one that is served, else the one made last.")
-    ] = None,
-    as_of: Annotated[
-        str | None, typer.Option(help="Exclusive instant with an offset; default: after the last recorded event.")
-    ] = None,
-    from_snapshot: Annotated[
-        bool, typer.Option("--from-snapshot", help="Read the newest snapshot (features build), not the event log.")
-    ] = False,
-    reasons: Annotated[int, typer.Option(min=0, max=10, help="Reasons a customer.")] = 3,
-    reasons_for: Annotated[
-        str, typer.Option(help="Who gets them: all, none, band:medium, band:high, or riskiest:SHARE.")
-    ] = "all",
-    language: Annotated[str, typer.Option(help="Of reasons and of the names of segments: en or zh.")] = "en",
-    book: Annotated[
-        bool | None,
-        typer.Option(
-            "--book/--no-book", help="Keep the scores for the service; default: unless --as-of or --table is given."
-        ),
-    ] = None,
-    table: Annotated[
-        Path | None,
-        typer.Option(help="Customers to score, for a release of a table; default: as stored. With --book stored too."),
-    ] = None,
+    out: Out = None,
+    release: ReleaseName = None,
+    as_of: AsOf = None,
+    from_snapshot: FromSnapshot = False,
+    reasons: ReasonsCount = 3,
+    reasons_for: ReasonsFor = "all",
+    language: ReasonLanguage = "en",
+    book: Book = None,
+    table: GivenFile = None,
     delimiter: Delimiter = ",",
     encoding: Encoding = "utf-8",
 ) -> None:
@@ -80,13 +89,12 @@ def score_command(
     if from_snapshot and as_of:
         raise ConfigurationError("a snapshot has one instant; leave out --as-of, or --from-snapshot")
     settings = session.settings()
-    default = as_of is None and table is None
-    keep = settings.scores.keep_books if (default if book is None else book) else None
+    kept = as_of is None and table is None if book is None else book
     options = ScoreOptions(
         reasons_for=chosen_by(reasons_for),
         reasons_count=reasons,
         language=language_of(language),
-        keep_books=keep,
+        keep_books=settings.scores.keep_books if kept else None,
         threads=len(os.sched_getaffinity(0)),
     )
     with Console(stderr=True, quiet=session.json).status("starting ...") as status:
@@ -101,6 +109,10 @@ def score_command(
             given=None if table is None else GivenTable(table, _moment(as_of), delimiter, encoding),
             progress=lambda stage: status.update(f"{stage} ..."),
         )
+    _tell(session, scored)
+
+
+def _tell(session: CliContext, scored: Scored) -> None:
     if session.json:
         typer.echo(json.dumps({**dataclasses.asdict(scored), "path": str(scored.path)}))
         return
