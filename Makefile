@@ -57,6 +57,7 @@ bench-import: $(READY)
 
 bench-train: $(READY)
 	$(BIN)/python -m benchmarks.bench_train_churn
+	$(BIN)/python -m benchmarks.bench_train_million
 	$(BIN)/python -m benchmarks.bench_recommender
 
 bench-batch-scoring: $(READY)

@@ -12,13 +12,14 @@ from serving.conditional_quantity import ConditionalQuantity, Location
 from training.boosting import BinnedRows, boost
 from training.churn_settings import TreeSettings
 from training.linear_part import fit_linear_numbers
+from training.thinning import evenly
 
 __all__ = ["fit_location", "with_residuals"]
 
 Array = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
-_MOST_ROWS = 100_000
-_MOST_STOPPING = 20_000
+_MOST_ROWS = 40_000
+_MOST_STOPPING = 10_000
 _LEVELS = 101
 _ROWS_A_BIN = 150
 _MOST_BINS = 10
@@ -37,7 +38,7 @@ def fit_location(
 ) -> Location:
     """A linear part and few small trees for the mean of a number; they are applied beside every score.
 
-    Of many rows 100,000, evenly taken, fit them; 20,000 tell when to stop, and how the two are weighed.
+    Of many rows 40,000, evenly taken, fit them; 10,000 tell when to stop, and how the two are weighed.
 
     Args:
         rows: n rows in bins.
@@ -48,7 +49,7 @@ def fit_location(
         trees: settings of trees, of which size and number are not followed.
         seed: of the trees.
     """
-    fitting, stopping = _some(fitting, _MOST_ROWS), _some(stopping, _MOST_STOPPING)
+    fitting, stopping = evenly(fitting, _MOST_ROWS), evenly(stopping, _MOST_STOPPING)
     features = np.flatnonzero(~rows.unused).tolist()
     linear = fit_linear_numbers(values[fitting], numbers[fitting], categories=rows.categories, features=features)
     few = replace(trees, leaves=8, max_rounds=60, early_stopping_rounds=15, learning_rate=0.1)
@@ -71,10 +72,6 @@ def _weigh(linear: Array, trees: Array, numbers: Array) -> tuple[float, float, f
     prior = np.sqrt(_PRIOR_ROWS * centred.var(axis=0))
     found, _ = nnls(np.vstack([centred, np.diag(prior)]), np.concatenate([away, 0.5 * prior]))
     return float(found[0]), float(found[1]), float(numbers.mean() - middle @ found)
-
-
-def _some(places: Places, most: int) -> Places:
-    return places[:: max(1, -(-places.size // most))]
 
 
 def with_residuals(location: Location, values: Array, numbers: Array) -> ConditionalQuantity:

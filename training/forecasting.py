@@ -21,6 +21,7 @@ from training.conditional_quantity import fit_location, with_residuals
 from training.labels import VALUE_DAYS
 from training.margin import FittedMargin, Part
 from training.season import fit_season, season_through
+from training.thinning import evenly
 from training.training_set import TrainingSet
 
 __all__ = ["ForecastData", "fit_timing", "fit_value_windows"]
@@ -140,8 +141,7 @@ def _season_of_amounts(data: ForecastData, location: Location, place: int) -> Se
 
 def _some(rows: TrainingSet, mask: npt.NDArray[np.bool_]) -> TrainingSet:
     """The rows of a mask; of many 50,000, evenly taken: a season has but few numbers."""
-    places = np.flatnonzero(mask)
-    return rows.take(places[:: max(1, -(-places.size // _SEASON_ROWS))])
+    return rows.take(evenly(np.flatnonzero(mask), _SEASON_ROWS))
 
 
 def _shifts(season: Season | None, as_of_us: npt.NDArray[np.int64]) -> Array:

@@ -12,13 +12,16 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from serving.linear_part import Basis, LinearPart, signed_log1p
+from training.thinning import evenly
 
-__all__ = ["fit_linear_numbers", "fit_linear_part"]
+__all__ = ["LINEAR_ROWS", "fit_linear_numbers", "fit_linear_part"]
 
 Array = npt.NDArray[np.float64]
 _C = 0.03
 _RIDGE = 30.0
-_MOST_ROWS = 100_000
+LINEAR_ROWS = 100_000
+"""Of more rows only so many, evenly taken, fit a linear part."""
+
 _LEAST_SPREAD = 1e-9
 
 
@@ -46,7 +49,7 @@ def fit_linear_part(
         features: the places of the features to use; all by default.
         c: the inverse of the L2 penalty, above 0.
     """
-    taken = slice(None, None, max(1, -(-values.shape[0] // _MOST_ROWS)))
+    taken = evenly(np.arange(labels.size), LINEAR_ROWS)
     values, labels, weights = values[taken], labels[taken], weights[taken]
     bases, design = _designed(values, categories, features)
     if not bases or labels.all() or not labels.any():

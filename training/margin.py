@@ -21,7 +21,8 @@ from serving.linear_part import LinearPart
 from serving.trees import Trees
 from training.boosting import BinnedRows, boost, joined
 from training.churn_settings import ChurnSettings
-from training.linear_part import fit_linear_part
+from training.linear_part import LINEAR_ROWS, fit_linear_part
+from training.thinning import evenly
 from training.training_set import TrainingSet
 
 __all__ = [
@@ -112,6 +113,7 @@ def fit_margin(
     settled = settings.trees.for_few_rows() if few else settings.trees
 
     def linear_on(places: Places) -> LinearPart:
+        places = evenly(places, LINEAR_ROWS)
         return fit_linear_part(
             rows.values[places],
             rows.labels[places],
@@ -156,6 +158,7 @@ def fit_rule(
     weights = rows.weights * outcome_weights(rows.labels, settings)
 
     def linear_on(places: Places) -> LinearPart:
+        places = evenly(places, LINEAR_ROWS)
         return fit_linear_part(
             rows.values[places], rows.labels[places], weights[places], categories=categories, features=features
         )
@@ -177,8 +180,9 @@ def calendar_columns(rows: TrainingSet) -> npt.NDArray[np.bool_]:
         return np.zeros(len(rows.feature_names), dtype=np.bool_)
     constant = np.ones(len(rows.feature_names), dtype=np.bool_)
     for cutoff in cutoffs:
-        values = rows.values[rows.as_of_us == cutoff]
-        constant &= (values == values[:1]).all(axis=0) | np.isnan(values).all(axis=0)
+        still = np.flatnonzero(constant)
+        values = rows.values[np.ix_(rows.as_of_us == cutoff, still)]
+        constant[still] = (values == values[:1]).all(axis=0) | np.isnan(values).all(axis=0)
     return constant
 
 
