@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -74,6 +74,8 @@ class ConditionalQuantity:
     location: Location
     edges: Array
     residuals: Array
+    _levels: Array = field(init=False, repr=False)
+    _smear: Array = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         edges, residuals = self.edges, self.residuals
@@ -83,6 +85,9 @@ class ConditionalQuantity:
             raise ArtefactError(f"a conditional quantity has at most {_MAX_BINS} bins, and only finite numbers")
         if (np.diff(edges) <= 0).any() or (np.diff(residuals, axis=1) < 0).any():
             raise ArtefactError("the edges and residuals of a conditional quantity must ascend")
+        exponentials = np.exp(residuals)
+        object.__setattr__(self, "_levels", np.linspace(0.0, 1.0, residuals.shape[1]))
+        object.__setattr__(self, "_smear", (0.5 * (exponentials[:, 1:] + exponentials[:, :-1])).mean(axis=1))
         edges.setflags(write=False)
         residuals.setflags(write=False)
 
@@ -92,7 +97,7 @@ class ConditionalQuantity:
 
     def quantiles(self, locations: Array, levels: Array) -> Array:
         """The quantiles at levels in [0, 1], float64 (n, k), for locations (n,) and levels (k,) or (n, k)."""
-        bins = np.searchsorted(self.edges, locations, side="right")
+        bins = self.edges.searchsorted(locations, side="right")
         steps = self.residuals.shape[1] - 1
         place = np.asarray(levels, dtype=np.float64) * steps
         low = np.minimum(place.astype(np.int64), steps - 1)
@@ -104,12 +109,11 @@ class ConditionalQuantity:
 
     def shares_below(self, locations: Array, limits: Array) -> Array:
         """P(number < limit), float64 (n, k) in [0, 1], for locations (n,) and limits (k,) ascending."""
-        bins = np.searchsorted(self.edges, locations, side="right")
+        bins = self.edges.searchsorted(locations, side="right")
         found = np.empty((locations.size, limits.size))
-        levels = np.linspace(0.0, 1.0, self.residuals.shape[1])
-        for one in np.unique(bins):
-            there = np.flatnonzero(bins == one)
-            found[there] = np.interp(limits - locations[there, None], self.residuals[one], levels)
+        for one in np.flatnonzero(np.bincount(bins)):
+            there = bins == one
+            found[there] = np.interp(limits - locations[there, None], self.residuals[one], self._levels)
         return found
 
     def mean_exponentials(self, locations: Array) -> Array:
@@ -117,10 +121,7 @@ class ConditionalQuantity:
 
         Source: Duan 1983, Smearing estimate: a nonparametric retransformation method.
         """
-        bins = np.searchsorted(self.edges, locations, side="right")
-        smear = np.exp(self.residuals)
-        by_bin = (0.5 * (smear[:, 1:] + smear[:, :-1])).mean(axis=1)
-        return np.asarray(np.exp(locations) * by_bin[bins], dtype=np.float64)
+        return np.asarray(np.exp(locations) * self._smear[self.edges.searchsorted(locations, side="right")])
 
     def to_manifest(self) -> dict[str, object]:
         """All but the trees as JSON values."""

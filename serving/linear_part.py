@@ -101,7 +101,7 @@ class LinearPart:
     n_features: int
     intercept: float
     bases: tuple[Basis, ...]
-    _folded: tuple[Array, Array, Array, Array] = field(init=False, repr=False)
+    _folded: tuple[Array, Array, Array, Array, Array] = field(init=False, repr=False)
     _categories: tuple[tuple[int, Array], ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -114,10 +114,15 @@ class LinearPart:
 
         A row's margin is the same bits whatever rows stand beside it.
         """
+        if not self.bases:
+            return np.full(values.shape[0], self.intercept)
+        if values.shape[0] <= _BLOCK_ROWS:
+            alone: Array = np.add.reduce(self._terms(values), axis=1)
+            return np.add(alone, self.intercept, out=alone)
         found = np.empty(values.shape[0])
         for start in range(0, values.shape[0], _BLOCK_ROWS):
             block = slice(start, start + _BLOCK_ROWS)
-            np.sum(self._terms(values[block]), axis=1, out=found[block])
+            np.add.reduce(self._terms(values[block]), axis=1, out=found[block])
         found += self.intercept
         return found
 
@@ -133,16 +138,17 @@ class LinearPart:
 
     def scaled(self, weight: float, shift: float = 0.0) -> LinearPart:
         """The part whose margin is `weight * margin + shift`."""
-        bases = tuple(replace(basis, coefficient=weight * basis.coefficient) for basis in self.bases)
+        kept = self.bases if weight else ()
+        bases = tuple(replace(basis, coefficient=weight * basis.coefficient) for basis in kept)
         return LinearPart(self.n_features, weight * self.intercept + shift, bases)
 
     def _terms(self, values: Array) -> Array:
-        slope, offset, limit, missing = self._folded
+        slope, offset, limit, negative, missing = self._folded
         terms = signed_log1p(values)
         terms *= slope
         terms += offset
         np.minimum(terms, limit, out=terms)
-        np.maximum(terms, -limit, out=terms)
+        np.maximum(terms, negative, out=terms)
         np.copyto(terms, missing, where=np.isnan(terms))
         for feature, table in self._categories:
             codes = values[:, feature]
@@ -196,8 +202,8 @@ def _check(part: LinearPart) -> None:
         raise ArtefactError(f"{_WHAT} has an intercept that is not finite")
 
 
-def _fold(part: LinearPart) -> tuple[Array, Array, Array, Array]:
-    """`clip(slope * log + offset, -limit, limit)`, and what a missing value adds; each float64 (f,)."""
+def _fold(part: LinearPart) -> tuple[Array, Array, Array, Array, Array]:
+    """Slope, offset, limit, -limit of `clip(slope * log + offset, -limit, limit)`; what a missing value adds; (f,)."""
     slope, offset, limit, missing = np.zeros((4, part.n_features))
     for basis in part.bases:
         if basis.kind == "log":
@@ -206,7 +212,7 @@ def _fold(part: LinearPart) -> tuple[Array, Array, Array, Array]:
             limit[basis.feature] = abs(basis.coefficient) * basis.clip
         elif basis.kind == "missing":
             missing[basis.feature] = basis.coefficient
-    return slope, offset, limit, missing
+    return slope, offset, limit, -limit, missing
 
 
 def _tables(part: LinearPart) -> tuple[tuple[int, Array], ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -86,21 +86,24 @@ class Timing:
     horizons_days: tuple[int, ...]
     quantity: ConditionalQuantity
     links: tuple[Link, ...]
+    _limits: Array = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.links) != len(self.horizons_days) - 1:
             raise ArtefactError(f"{_WHAT} needs a link for each shorter horizon")
+        *shorter, longest = (float(days) for days in self.horizons_days)
+        object.__setattr__(self, "_limits", log_odds_of_share(np.array(shorter), longest))
 
     def raw_shares(self, locations: Array) -> Array:
         """P(T < h | T < H) before calibration, float64 (n, h); ascending along each row, the last column is 1."""
-        limits = log_odds_of_share(np.array(self.horizons_days[:-1], dtype=np.float64), float(self.horizons_days[-1]))
         found = np.ones((locations.size, len(self.horizons_days)))
-        found[:, :-1] = np.clip(self.quantity.shares_below(locations, limits), _SMALLEST_SHARE, 1.0)
+        np.maximum(self.quantity.shares_below(locations, self._limits), _SMALLEST_SHARE, out=found[:, :-1])
         return found
 
     def link_log_odds(self, raw_shares: Array) -> Array:
         """Log-odds of P(T < h | T < next longer h) before calibration, float64 (n, h - 1), in the order of `links`."""
-        link = np.clip(raw_shares[:, :-1] / raw_shares[:, 1:], _SMALLEST_SHARE, 1 - _SMALLEST_SHARE)[:, ::-1]
+        link = np.minimum(raw_shares[:, :-1] / raw_shares[:, 1:], 1 - _SMALLEST_SHARE)[:, ::-1]
+        np.maximum(link, _SMALLEST_SHARE, out=link)
         return np.asarray(np.log(link) - np.log1p(-link), dtype=np.float64)
 
     def shares(self, raw_shares: Array, as_of_us: int | None = None) -> Array:
@@ -145,4 +148,4 @@ def _carried(wanted: Array, source: Array, target: Array) -> Array:
         rise = (high_y - low_y) / np.maximum(high_x - low_x, 1e-300)
         np.copyto(found, low_y + (wanted - low_x) * rise, where=within)
         low_x, low_y = high_x, high_y
-    return np.clip(found, 0.0, 1.0, out=found)
+    return np.minimum(np.maximum(found, 0.0, out=found), 1.0, out=found)

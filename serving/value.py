@@ -62,7 +62,7 @@ class Value:
         some = 1.0 - nothing
         # below the point mass the quantile is 0; above it the levels of the amount begin
         within = (np.array(levels) - nothing[:, None]) / np.maximum(some, 1e-12)[:, None]
-        amounts = factor * np.exp(self.amount.quantiles(locations, np.clip(within, 0.0, 1.0)))
+        amounts = factor * np.exp(self.amount.quantiles(locations, np.minimum(np.maximum(within, 0.0), 1.0)))
         if_any = factor * self.amount.mean_exponentials(locations)
         return ValueForecast(nothing, np.where(within > 0.0, amounts, 0.0), some * if_any, if_any)
 

@@ -86,6 +86,13 @@ def test_a_part_without_bases_is_its_intercept():
     assert LinearPart(2, -1.5, ()).margins(np.array([[1.0, NAN], [NAN, 7.0]])).tolist() == [-1.5, -1.5]
 
 
+def test_scaled_weighs_and_shifts_the_margin():
+    values = made(100)
+    np.testing.assert_allclose(PART.scaled(0.4, -1.0).margins(values), 0.4 * PART.margins(values) - 1.0, atol=1e-12)
+    assert PART.scaled(0.0, 0.7).bases == ()
+    assert PART.scaled(0.0, 0.7).margins(values[:2]).tolist() == [0.7, 0.7]
+
+
 @pytest.mark.parametrize(
     ("basis", "said"),
     [
