@@ -18,7 +18,7 @@ def catalogue_markdown(feature_set: FeatureSet) -> str:
         f"`{feature_set.fingerprint()}`.",
         "",
         "Windows are `[as_of - days, as_of)` over events that had also been recorded before `as_of`. Money is in minor",
-        "units. An order counts at the instant of its first line.",
+        "units. An order counts at the instant of its first line, an active day at that of its first event.",
     ]
     for group, features in groupby(feature_set, key=lambda feature: feature.group):
         lines += [

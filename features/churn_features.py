@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from features.active_days import ACTIVE_DAY, OWN_DOING
 from features.expressions import (
     Age,
     Count,
@@ -39,10 +40,9 @@ def _recency() -> Iterator[Feature]:
         ("offer", "offers"),
     ):
         yield Feature(f"{plural}_recency_days", Age(track), "days", NONE_YET, f"days since the last {track}", "recency")
-    own_doing = ("view", "cart", "purchase", "return", "support", "csat", "nps", "review", "login", "cancel")
     yield Feature(
         "activity_recency_days",
-        Least(tuple(Age(track) for track in own_doing)),
+        Least(tuple(Age(track) for track in OWN_DOING)),
         "days",
         NONE_YET,
         "days since anything that the customer did: a view, cart, order, return, contact, answer, review or login",
@@ -73,6 +73,15 @@ def _frequency() -> Iterator[Feature]:
                 f"{plural} {ago(days)}",
                 "frequency",
             )
+    for days in (90, None):
+        yield Feature(
+            f"active_days_count_{span(days)}",
+            Count(ACTIVE_DAY, days),
+            "days",
+            NEVER,
+            f"different UTC days on which the customer did anything, as in activity_recency_days, {ago(days)}",
+            "frequency",
+        )
 
 
 def _money() -> Iterator[Feature]:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from features.active_days import ACTIVE_DAY, OWN_DOING, active_days
 from features.raw_events import RawEvents, encode_events
 from features.schema import KINDS
 from features.sorting import stable_order
@@ -83,15 +84,18 @@ class CustomerView:
         return np.fromiter((known.get(key, -1) for key in customer_keys), np.int64, len(customer_keys))
 
     def track(self, name: str) -> Track:
-        """The events of one kind, or the derived track ORDER.
+        """The events of one kind, or the derived track ORDER or ACTIVE_DAY.
 
         Raises:
             KeyError: there is no such track.
         """
         found = self._tracks.get(name)
         if found is None:
-            found = self._slice(TRACKS.index(name)) if name in TRACKS else None
-            if found is None:
+            if name == ACTIVE_DAY:
+                found = active_days([self.track(kind) for kind in OWN_DOING])
+            elif name in TRACKS:
+                found = self._slice(TRACKS.index(name))
+            else:
                 raise KeyError(name)
             self._tracks[name] = found
         return found
@@ -220,7 +224,16 @@ def _canonical_order(raw: RawEvents, segment: Ints, counts: Ints) -> Ints:
     if still.any():
         within, run = _members(still)
         members = members[within]
-        names = ("out_of_stock", "channel", "quantity", "discount_minor", "amount_minor", "has_value", "value")
+        names = (
+            "at_fault",
+            "out_of_stock",
+            "channel",
+            "quantity",
+            "discount_minor",
+            "amount_minor",
+            "has_value",
+            "value",
+        )
         keys = [raw.recorded_us[members], *(raw.columns[name][members] for name in names), run]
         order[in_run[within]] = members[np.lexsort(keys)]
     return order

@@ -2,7 +2,8 @@
 
 An expression is a frozen value, so a part shared by several features is computed once a cut-off. Windows are
 `[as_of - back - days, as_of - back)`; `days=None` reaches to the beginning, `[-inf, as_of - back)`. Only + - * / and
-square root are used: these are rounded the same for one value as for a million, transcendental functions are not.
+square root are used here: these are rounded the same for one value as for a million. The one exponential, in
+`features.fading`, must be shown to be so by tests.
 """
 
 from __future__ import annotations

@@ -11,10 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.errors import DataError, TimeError
-from features.schema import KINDS
+from features.schema import CHANGED_MIND, KINDS
 from features.tracks import BASE_COLUMNS, CHANNELS, Column, Ints
 
 __all__ = ["RawEvents", "encode_events"]
+
+_RETURN = tuple(KINDS).index("return")
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,17 +74,18 @@ def encode_events(events: pa.Table) -> RawEvents:
     keys, row = _sorted_codes(events["customer_key"])
     items, item = _sorted_codes(_column(events, "item_id", pa.string()))
     order_ids, order = _codes(_column(events, "order_id", pa.string()))
+    kind = _kinds(events["kind"])
     return RawEvents(
         keys,
         items,
         order_ids,
         row.astype(np.int64),
-        _kinds(events["kind"]),
+        kind,
         _instants(events["occurred_at"]),
         _instants(events["recorded_at"]),
         item,
         order,
-        _columns(events),
+        _columns(events) | {"at_fault": _at_fault(kind, _column(events, "topic", pa.string()))},
     )
 
 
@@ -99,6 +102,15 @@ def _columns(events: pa.Table) -> dict[str, Column]:
         "channel": (_integers(channel, -1) + 1).astype(np.int8),
         "out_of_stock": np.asarray(pc.fill_null(pc.equal(topic, "out_of_stock"), fill_value=False)),
     }
+
+
+def _at_fault(kind: npt.NDArray[np.int8], topic: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    """Whether an event is a return with a reason that is not the customer's change of mind."""
+    found = np.zeros(kind.size, np.bool_)
+    returns = np.flatnonzero(kind == _RETURN)
+    reason = topic.take(pa.array(returns))
+    found[returns] = np.asarray(pc.fill_null(pc.not_equal(reason, CHANGED_MIND), fill_value=False))
+    return found
 
 
 def _column(events: pa.Table, name: str, kind: pa.DataType) -> pa.ChunkedArray:

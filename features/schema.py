@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 __all__ = [
+    "CHANGED_MIND",
     "CUSTOMERS",
     "EVENTS",
     "ITEMS",
@@ -25,6 +26,9 @@ __all__ = [
 ]
 
 MAX_ID_LENGTH = 256
+CHANGED_MIND = "changed_mind"
+"""The topic of a return that was nobody's fault."""
+
 _INSTANT = pa.timestamp("us", tz="UTC")
 
 
@@ -54,7 +58,11 @@ KINDS: dict[str, Kind] = {
             "one line of an order; lines of one order share order_id",
             required=("item_id", "amount_minor", "currency"),
         ),
-        Kind("return", "an item was sent back; amount_minor is the refund, not negative; topic is the reason"),
+        Kind(
+            "return",
+            "an item was sent back; amount_minor is the refund, not negative; topic is the reason; "
+            f"{CHANGED_MIND}, or no topic, is nobody's fault",
+        ),
         Kind("delivery", "an order arrived", "hours later than promised, negative when early", (-8_760, 8_760)),
         Kind("support", "a contact with support; topic is its subject", "minutes waited for an answer", (0, 525_600)),
         Kind("csat", "satisfaction after a contact", "points, 1 worst to 5 best", (1, 5), ("value",)),

@@ -32,6 +32,12 @@ NEVER_US = -(1 << 62)
 CHANNELS = ("web", "app", "store")
 """Channels with a share of their own; every other word is counted in the totals alone."""
 
+LATE_HOURS_BOUNDS = (12, 120)
+"""A delivery late by less counts as the first in `late_hours_bounded`, one late by more as the second."""
+
+PATIENCE_MINUTES, LONGEST_WAIT_MINUTES = 60, 600
+"""A wait for support begins to count in `long_wait_minutes` after the first, and counts at most the second."""
+
 BASE_COLUMNS: dict[str, npt.DTypeLike] = {
     "amount_minor": np.int64,
     "discount_minor": np.int64,
@@ -40,9 +46,11 @@ BASE_COLUMNS: dict[str, npt.DTypeLike] = {
     "has_value": np.bool_,
     "channel": np.int8,
     "out_of_stock": np.bool_,
+    "at_fault": np.bool_,
 }
 """What is kept of each event beside its times, item and order. Null amounts and values are 0, null quantity 1;
-`has_value` is false where `value` was null; `channel` is 1 + the place in CHANNELS, else 0."""
+`has_value` is false where `value` was null; `channel` is 1 + the place in CHANNELS, else 0. `at_fault` is true for a
+return whose topic is there and is not `changed_mind`."""
 
 
 class Columns(Mapping[str, Column]):
@@ -131,6 +139,14 @@ class Track:
             self._cache[f"last_where {name}"] = found
         return found
 
+    def places_where(self, name: str) -> Ints:
+        """int64: the places of the events whose column is not 0, ascending."""
+        found = self._cache.get(f"places_where {name}")
+        if found is None:
+            found = np.flatnonzero(self.column(name))
+            self._cache[f"places_where {name}"] = found
+        return found
+
     def customers_with_events(self) -> Ints:
         """int64: the rows of customers with at least one event of this track."""
         found = self._cache.get("customers_with_events")
@@ -190,6 +206,16 @@ def _low(track: Track) -> Column:
     return np.logical_and(track.columns["has_value"], track.columns["value"] <= 2)
 
 
+def _late_hours_bounded(track: Track) -> Ints:
+    value = track.columns["value"]
+    return np.asarray(np.where(value > 0, np.clip(value, *LATE_HOURS_BOUNDS), 0), np.int64)
+
+
+def _long_wait_minutes(track: Track) -> Ints:
+    beyond = track.columns["value"] - PATIENCE_MINUTES  # below 0 without a value, which is 0 then
+    return np.asarray(np.clip(beyond, 0, LONGEST_WAIT_MINUTES), np.int64)
+
+
 def _through(channel: int) -> Callable[[Track], Column]:
     return lambda track: track.columns["channel"] == channel
 
@@ -205,6 +231,10 @@ DERIVED_COLUMNS: dict[str, Callable[[Track], Column]] = {
     "repeated_item": lambda track: track.previous_same_item_us() > NEVER_US,
     "late": lambda track: track.columns["value"] > 0,
     "late_hours": lambda track: np.maximum(track.columns["value"].astype(np.int64), 0),
+    # of a late delivery, at least 12 and at most 120; 0 for one in time
+    "late_hours_bounded": _late_hours_bounded,
+    # minutes waited beyond the first 60, at most 600; 0 without an answer
+    "long_wait_minutes": _long_wait_minutes,
     "unanswered": lambda track: np.logical_not(track.columns["has_value"]),
     "low": _low,
     **{name: _through(place) for place, name in enumerate(CHANNELS, start=1)},

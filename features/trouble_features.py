@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from features.expressions import AgeWhere, Count, LastValue, Ratio, Total
+from features.fading import Fading
 from features.feature_set import Feature
 from features.feature_words import NEVER, NONE_YET, ago
 
@@ -18,6 +19,12 @@ def trouble_features() -> Iterator[Feature]:
     yield from _support()
     yield from _stock()
     yield from _satisfaction()
+
+
+def _load(name: str, track: str, column: str, unit: str, group: str, words: str) -> Feature:
+    expression = Fading(track, column)
+    meaning = f"{words}, each weighing exp(-days ago / {expression.memory_days})"
+    return Feature(f"{name}_load", expression, unit, NEVER, meaning, group)
 
 
 def _returns() -> Iterator[Feature]:
@@ -39,6 +46,8 @@ def _returns() -> Iterator[Feature]:
         "refunds over spend in the last 365 days",
         "returns",
     )
+    words = "returns with a reason that is not a change of mind"
+    yield _load("returns_at_fault", "return", "at_fault", "returns", "returns", words)
 
 
 def _deliveries() -> Iterator[Feature]:
@@ -65,6 +74,8 @@ def _deliveries() -> Iterator[Feature]:
         "delivery",
         version=2,
     )
+    words = "hours of late deliveries, at least 12 and at most 120 of each"
+    yield _load("late_delivery", "delivery", "late_hours_bounded", "hours", "delivery", words)
 
 
 def _support() -> Iterator[Feature]:
@@ -89,6 +100,9 @@ def _support() -> Iterator[Feature]:
         "minutes waited for an answer to the last contact",
         "support",
     )
+    yield _load("unanswered", "support", "unanswered", "contacts", "support", "contacts that got no answer")
+    words = "minutes waited for answers beyond the first 60 of each, at most 600 of each"
+    yield _load("support_wait", "support", "long_wait_minutes", "minutes", "support", words)
 
 
 def _stock() -> Iterator[Feature]:
@@ -103,6 +117,7 @@ def _stock() -> Iterator[Feature]:
         "part of the views of the last 90 days that met an item out of stock",
         "stock",
     )
+    yield _load("stockouts", "view", "out_of_stock", "views", "stock", "looks at an item that was out of stock")
 
 
 def _count(plural: str, track: str, days: int, group: str) -> Feature:
@@ -147,3 +162,4 @@ def _satisfaction() -> Iterator[Feature]:
         for days in (30, 90):
             yield _sum(f"{noun}_low", track, "low", days, "satisfaction", f"{noun} of 1 or 2")
         yield _since(f"{noun}_low", track, "low", "satisfaction", f"{noun.removesuffix('s')} of 1 or 2")
+        yield _load(f"{noun}_low", track, "low", noun, "satisfaction", f"{noun} of 1 or 2")
