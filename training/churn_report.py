@@ -174,11 +174,15 @@ class ChurnReport:
         return found
 
     def baseline_metrics(self) -> dict[str, dict[str, float]]:
-        """The baselines' figures by name."""
-        return {
+        """The baselines' figures by name, and the interval of our AUC minus theirs on the same customers."""
+        found = {
             f.model: {"auc": f.auc, "average_precision": f.average_precision, "brier": f.brier, "ece": f.ece}
             for f in self.figures[1:]
         }
+        for one in self.comparisons:
+            bounds = {"auc_difference_ci_low": one.interval.low, "auc_difference_ci_high": one.interval.high}
+            found[one.baseline] |= bounds
+        return found
 
 
 def _horizon_sentence(row: HorizonFigures, awaits: Awaits) -> str:

@@ -164,12 +164,17 @@ def recommender_metrics(report: RecommenderReport) -> dict[str, float]:
 
 
 def recommender_baselines(report: RecommenderReport) -> dict[str, dict[str, float]]:
-    """The figures of the two rules that a recommender must beat."""
+    """The figures of the two rules that a recommender must beat, and the interval of our NDCG@10 minus theirs."""
     names = ("ndcg_at_10", "recall_at_10", "recall_at_20", "map_at_10", "hit_rate_at_10")
-    return {
+    found = {
         source: {name: getattr(report.of(source), name).mean for name in names}
         for source in ("popularity", "buy_again")
     }
+    for gain in report.gains:
+        if gain.segment == "all" and gain.over in found:
+            low, high = gain.gain_abs.ci_low, gain.gain_abs.ci_high
+            found[gain.over] |= {"ndcg_at_10_difference_ci_low": low, "ndcg_at_10_difference_ci_high": high}
+    return found
 
 
 def recommender_sentences(report: RecommenderReport) -> tuple[str, ...]:

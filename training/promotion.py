@@ -72,7 +72,9 @@ def decide(
     """Decide by the rule: it beats every baseline, and is better than the champion or shown not to be worse.
 
     `difference` is an interval for challenger minus champion of the rule's metric, in the metric's unit, if one was
-    computed on paired rows. An undefined figure never promotes.
+    computed on paired rows; a baseline's figures may hold the like, as METRIC_difference_ci_low and _high. Figures
+    decide; where the interval includes 0, the reasons say that the difference cannot be told from chance. An undefined
+    figure never promotes.
 
     >>> rule = PromotionRule("auc", margin=0.01)
     >>> decide(Measured("v2", "s", {"auc": 0.80}), Measured("v1", "s", {"auc": 0.78}), {}, rule).promote
@@ -109,12 +111,41 @@ def _against_baselines(
         figures[f"baseline.{name}.{rule.metric}"] = other
         if not math.isfinite(other):
             reasons.append(f"the baseline {name} has no {rule.metric} and was not compared")
-        elif _gain(value, other, rule) > 0.0:
-            reasons.append(f"beats the baseline {name}: {rule.metric} {value:.4f} against {other:.4f}")
-        else:
-            beaten = False
-            reasons.append(f"does not beat the baseline {name}: {rule.metric} {value:.4f} against {other:.4f}")
+            continue
+        ends = [f"{rule.metric}_difference_ci_{end}" for end in ("low", "high")]
+        low, high = (metrics.get(end, math.nan) for end in ends)
+        if _known((low, high)):
+            figures |= {f"baseline.{name}.{end}": bound for end, bound in zip(ends, (low, high), strict=True)}
+        ahead = _gain(value, other, rule) > 0.0
+        beaten = beaten and ahead
+        reasons.append(_baseline_words(name, ahead, f"{rule.metric} {value:.4f} against {other:.4f}", (low, high)))
     return beaten, reasons
+
+
+def _baseline_words(name: str, ahead: bool, words: str, difference: tuple[float, float]) -> str:
+    if _by_chance(difference):
+        place = "ahead of" if ahead else "not ahead of"
+        return f"{place} the baseline {name} by the figure, which decides, but {_CHANCE}: {words}, {_shown(difference)}"
+    verdict = "beats" if ahead else "does not beat"
+    if _known(difference):
+        return f"{verdict} the baseline {name}: {words}, {_shown(difference)}"
+    return f"{verdict} the baseline {name} by the figure, whose difference has no interval: {words}"
+
+
+_CHANCE = "the difference cannot be told from chance"
+
+
+def _known(difference: tuple[float, float] | None) -> bool:
+    return difference is not None and all(math.isfinite(bound) for bound in difference)
+
+
+def _by_chance(difference: tuple[float, float] | None) -> bool:
+    """Whether an interval of the difference is known and includes 0; its ends count as inside."""
+    return difference is not None and difference[0] <= 0.0 <= difference[1]
+
+
+def _shown(difference: tuple[float, float]) -> str:
+    return f"difference from {difference[0]:+.4f} to {difference[1]:+.4f} (95%)"
 
 
 def _against_champion(
@@ -138,8 +169,10 @@ def _against_champion(
     words = f"{rule.metric} {challenger.metrics[rule.metric]:.4f} against {other:.4f} of the champion {champion.name}"
     gain = _gain(challenger.metrics[rule.metric], other, rule)
     figures["gain"] = gain
+    if difference is not None and _known(difference):
+        figures["difference_ci_low"], figures["difference_ci_high"] = difference
     if gain > 0.0 and gain >= rule.margin:
-        return True, f"better: {words}, a gain of {gain:.4f} (asked: {rule.margin:.4f})"
+        return True, _better_words(f"{words}, a gain of {gain:.4f} (asked: {rule.margin:.4f})", difference)
     if difference is None:
         return False, f"not better: {words}, a gain of {gain:.4f} (asked: {rule.margin:.4f}, and more than 0)"
     worst = difference[0] if rule.higher_is_better else -difference[1]
@@ -147,6 +180,14 @@ def _against_champion(
     stands = math.isfinite(worst) and worst > -rule.not_worse_by
     verdict = "not worse" if stands else "perhaps worse"
     return stands, f"{verdict}: {words}, the gain may be as low as {worst:.4f} (allowed: {-rule.not_worse_by:.4f})"
+
+
+def _better_words(words: str, difference: tuple[float, float] | None) -> str:
+    if difference is None or not _known(difference):
+        return f"better by the figure, whose difference has no interval: {words}"
+    if _by_chance(difference):
+        return f"better by the figure, which decides, but {_CHANCE}: {words}, {_shown(difference)}"
+    return f"better: {words}, {_shown(difference)}"
 
 
 def _gain(value: float, other: float, rule: PromotionRule) -> float:

@@ -89,6 +89,9 @@ def test_baselines_stand_beside_and_the_verdict_is_in_words(report):
     assert found.beats_all_baselines
     assert found.sentences[0].startswith("The model beats the recency baseline: AUC difference +")
     assert found.figures[0].auc_interval.low < found.figures[0].auc < found.figures[0].auc_interval.high
+    recency = found.baseline_metrics()["recency"]
+    bounds = found.comparisons[0].interval
+    assert (recency["auc_difference_ci_low"], recency["auc_difference_ci_high"]) == (bounds.low, bounds.high)
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,8 @@ def test_a_challenger_that_is_not_better_is_refused_with_an_exit_code_of_its_own
     refused = line.run("promote", "recommender")
     assert refused.exit_code == NOT_PROMOTED
     assert json.loads(refused.stdout)["promoted"] is False
+    told = CommandLine(line.context.workspace, as_json=False).run("promote", "recommender", "--version", "2").stdout
+    assert 'all the same: holdfast promote recommender --version 2 --force --why "..."' in told
     assert line.json("compare", "recommender", "2", "1")["metric"] == "ndcg_at_10"
 
 

@@ -66,6 +66,7 @@ def test_the_churn_job_records_a_run_and_registers_a_loadable_challenger(
     assert int(data.params["data.n_events"]) == EventLog.open(shop.event_log).n_events
     assert data.metrics["auc"] == pytest.approx(trained.metrics["auc"])
     assert {"baseline.recency.auc", "baseline.logistic.auc"} <= set(data.metrics)
+    assert {"baseline.recency.auc_difference_ci_low", "baseline.logistic.auc_difference_ci_high"} <= set(data.metrics)
     run_folder = version.folder.parent
     pictures = {picture.name for picture in (run_folder / "plots").iterdir()}
     assert {"calibration.png", "gain_and_lift.png", "contacts.png", "slices.png", "reasons.png"} <= pictures
@@ -96,6 +97,8 @@ def test_the_recommender_job_records_a_run_and_registers_a_loadable_challenger(
     assert recorded["ndcg_at_10"] == pytest.approx(trained.metrics["ndcg_at_10"])
     assert {"baseline.popularity.ndcg_at_10", "baseline.buy_again.ndcg_at_10"} <= set(recorded)
     assert set(trained.baselines) == {"popularity", "buy_again"}
+    assert {"ndcg_at_10_difference_ci_low", "ndcg_at_10_difference_ci_high"} <= set(trained.baselines["buy_again"])
+    assert "baseline.buy_again.ndcg_at_10_difference_ci_low" in recorded
     card = (version.folder.parent / "card" / "card.html").read_text()
     assert card.count("data:image/png;base64,") == 2
 

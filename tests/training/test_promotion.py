@@ -5,7 +5,13 @@ import pytest
 from training.promotion import Measured, PromotionRule, decide, force
 
 RULE = PromotionRule("auc", margin=0.01, not_worse_by=0.005)
-BASELINES = {"recency": {"auc": 0.70}, "logistic": {"auc": 0.75}}
+BASELINES = {
+    "recency": {"auc": 0.70, "auc_difference_ci_low": 0.08, "auc_difference_ci_high": 0.12},
+    "logistic": {"auc": 0.75, "auc_difference_ci_low": 0.03, "auc_difference_ci_high": 0.07},
+}
+BOUNDS = {f"baseline.{name}.{key}": value for name, row in BASELINES.items() for key, value in row.items()}
+WORSE = {"logistic": {"auc": 0.75, "auc_difference_ci_low": -0.02, "auc_difference_ci_high": -0.005}}
+AS_GOOD = {"logistic": {"auc": 0.75, "auc_difference_ci_low": -0.01, "auc_difference_ci_high": 0.03}}
 
 
 def measured(name: str, auc: float, slice_name: str = "log 7 at 2026-01-01") -> Measured:
@@ -16,17 +22,60 @@ def test_the_first_model_that_beats_its_baselines_is_promoted() -> None:
     decision = decide(measured("v1", 0.80), None, BASELINES, RULE)
     assert decision.promote
     assert decision.reasons == (
-        "beats the baseline logistic: auc 0.8000 against 0.7500",
-        "beats the baseline recency: auc 0.8000 against 0.7000",
+        "beats the baseline logistic: auc 0.8000 against 0.7500, difference from +0.0300 to +0.0700 (95%)",
+        "beats the baseline recency: auc 0.8000 against 0.7000, difference from +0.0800 to +0.1200 (95%)",
         "there is no champion yet",
     )
-    assert decision.figures == {"challenger.auc": 0.80, "baseline.logistic.auc": 0.75, "baseline.recency.auc": 0.70}
+    assert decision.figures == {"challenger.auc": 0.80, **BOUNDS}
 
 
 def test_a_model_that_does_not_beat_a_baseline_is_not_promoted_and_the_reason_says_so() -> None:
-    decision = decide(measured("v1", 0.74), None, BASELINES, RULE)
+    decision = decide(measured("v1", 0.74), None, WORSE, RULE)
     assert not decision.promote
-    assert "does not beat the baseline logistic: auc 0.7400 against 0.7500" in decision.reasons
+    assert decision.reasons[0] == (
+        "does not beat the baseline logistic: auc 0.7400 against 0.7500, difference from -0.0200 to -0.0050 (95%)"
+    )
+
+
+def test_a_lead_that_chance_explains_promotes_by_the_figure_and_is_not_called_a_victory() -> None:
+    decision = decide(measured("v1", 0.76), None, AS_GOOD, RULE)
+    assert decision.promote
+    assert decision.reasons[0] == (
+        "ahead of the baseline logistic by the figure, which decides, but the difference cannot be told from chance: "
+        "auc 0.7600 against 0.7500, difference from -0.0100 to +0.0300 (95%)"
+    )
+    behind = decide(measured("v1", 0.745), None, AS_GOOD, RULE)
+    assert not behind.promote
+    assert behind.reasons[0].startswith(
+        "not ahead of the baseline logistic by the figure, which decides, but the difference cannot be told from chance"
+    )
+
+
+def test_a_baseline_without_an_interval_is_said_to_be_compared_by_the_figure_alone() -> None:
+    decision = decide(measured("v1", 0.80), None, {"recency": {"auc": 0.70}}, RULE)
+    assert decision.reasons[0] == (
+        "beats the baseline recency by the figure, whose difference has no interval: auc 0.8000 against 0.7000"
+    )
+    assert decision.figures == {"challenger.auc": 0.80, "baseline.recency.auc": 0.70}
+
+
+@pytest.mark.parametrize(
+    ("difference", "said"),
+    [
+        ((0.004, 0.021), "better: auc 0.8125 against 0.8000 of the champion v1, a gain of 0.0125 (asked: 0.0100), "),
+        ((-0.002, 0.027), "better by the figure, which decides, but the difference cannot be told from chance: auc"),
+        ((0.0, 0.027), "better by the figure, which decides, but the difference cannot be told from chance: auc"),
+        ((math.nan, math.nan), "better by the figure, whose difference has no interval: auc 0.8125 against 0.8000"),
+    ],
+)
+def test_a_gain_over_the_champion_is_called_better_only_if_chance_does_not_explain_it(
+    difference: tuple[float, float], said: str
+) -> None:
+    decision = decide(measured("v2", 0.8125), measured("v1", 0.80), {}, RULE, difference)
+    assert decision.promote
+    assert decision.reasons[-1].startswith(said)
+    kept = [decision.figures.get(f"difference_ci_{end}") for end in ("low", "high")]
+    assert kept == ([None, None] if math.isnan(difference[0]) else list(difference))
 
 
 def test_equal_to_a_baseline_does_not_beat_it() -> None:
@@ -78,10 +127,10 @@ def test_an_undefined_figure_never_promotes(undefined: float) -> None:
 
 
 def test_a_forced_promotion_keeps_the_figures_that_spoke_against_it() -> None:
-    decision = force(decide(measured("v1", 0.74), None, BASELINES, RULE), "the logistic model cannot be explained")
+    decision = force(decide(measured("v1", 0.74), None, WORSE, RULE), "the logistic model cannot be explained")
     assert decision.promote
     assert decision.forced
-    assert "does not beat the baseline logistic: auc 0.7400 against 0.7500" in decision.reasons
+    assert decision.reasons[0].startswith("does not beat the baseline logistic: auc 0.7400 against 0.7500")
     assert decision.reasons[-1] == "forced: the logistic model cannot be explained"
 
 

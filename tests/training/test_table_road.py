@@ -28,6 +28,8 @@ from serving.settings import ServiceSettings
 from tests.labelled_tables import HEADER, customers, write_table
 from training.cli.context import CliContext
 from training.cli.models import NOT_PROMOTED, register
+from training.registry import Registry
+from training.tracking import open_tracking
 
 QUICK = """
 [churn]
@@ -104,6 +106,20 @@ def business(tmp_path_factory: pytest.TempPathFactory, laid_mlflow_database: Pat
     told = run(workspace, *TRAIN, str(write_table(root / "customers.csv", customers(1_200))))
     run(workspace, "promote", "churn", "--force", "--why", "the first one")
     return workspace, told | run(workspace, "release")
+
+
+@pytest.mark.slow
+def test_promotion_says_of_a_baseline_what_the_report_says(business: tuple[Workspace, dict[str, Any]]) -> None:
+    workspace, told = business
+    registry = Registry(open_tracking(workspace))
+    first = registry.promotions("holdfast-churn")[0]
+    for name, row in told["baselines"].items():
+        reason = next(reason for reason in first.reasons if f"the baseline {name}" in reason)
+        by_chance = row["auc_difference_ci_low"] <= 0 <= row["auc_difference_ci_high"]
+        assert ("cannot be told from chance" in reason) == by_chance
+        alike = f"The model is not distinguishable from the {name} baseline"
+        assert any(sentence.startswith(alike) for sentence in told["sentences"]) == by_chance
+        assert first.figures[f"baseline.{name}.auc_difference_ci_low"] == pytest.approx(row["auc_difference_ci_low"])
 
 
 @pytest.fixture

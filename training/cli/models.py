@@ -241,6 +241,9 @@ def promote_command(
 ) -> None:
     """Make the challenger the champion if the figures carry it. Exit code 7: they do not, and nothing was changed.
 
+    Figures decide; where chance explains a difference, the reasons say so, and are kept with the promotion. To promote
+    all the same, a first champion that a baseline equals say: `--force --why "..."`.
+
     Example: `holdfast promote churn`, or `holdfast promote churn --force --why "new label window"`
     """
     from features.errors import ConfigurationError
@@ -269,6 +272,9 @@ def promote_command(
         )
         for reason in decision.reasons:
             typer.echo(f"  {reason}")
+        if not decision.promote:
+            which = "" if version == "challenger" else f" --version {version}"
+            typer.echo(f'to promote it all the same: holdfast promote {model.value}{which} --force --why "..."')
     if not decision.promote:
         raise typer.Exit(NOT_PROMOTED)
 
