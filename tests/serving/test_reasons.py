@@ -20,6 +20,7 @@ from tests.reason_rows import model_with, moves, row
 from tests.tiny_shop import churn_model
 
 AS_OF = 200 * DAY_US
+F = len(CHURN_FEATURES)
 LATE = {"late_deliveries_count_30d": 1.0}
 
 
@@ -97,6 +98,16 @@ def test_a_cause_is_told_by_a_feature_that_shows_it():
     assert (found.feature, found.value) == ("late_deliveries_count_90d", 2.0)
 
 
+def test_a_fading_load_counts_with_the_trouble_it_is_made_of_and_leaves_the_telling_to_it():
+    values = {"late_deliveries_count_30d": 2.0, "late_deliveries_recency_days": 3.0, "late_delivery_load": 80.0}
+    moved = {"late_delivery_load": 1.5, "late_deliveries_count_30d": 0.1, "orders_recency_days": 2.0}
+    first, second = reasons(model_with({}), row(values), moves(moved), 2)
+    assert (first.code, first.feature, first.value) == ("late_delivery", "late_deliveries_count_30d", 2.0)
+    assert second.code == "overdue"
+    (old,) = reasons(model_with({}), row({"late_deliveries_recency_days": 95.0}), moves({"late_delivery_load": 0.2}), 1)
+    assert (old.feature, old.value) == ("late_deliveries_recency_days", 95.0)
+
+
 def test_what_moves_nothing_is_no_reason(model):
     assert reasons(model, row({}), moves({}), 3) == ()
     assert [one.code for one in reasons(model, row({}), moves({"tenure_days": 0.1}), 3)] == ["tenure"]
@@ -109,10 +120,10 @@ def test_contributions_with_or_without_the_average_margin_say_the_same(model, ta
     )
 
 
-@pytest.mark.parametrize("shapes", [((1, 3), (1, 4)), ((2, 110), (1, 111)), ((1, 110), (1, 109))])
+@pytest.mark.parametrize("shapes", [((1, 3), (1, 4)), ((2, F), (1, F + 1)), ((1, F), (1, F - 1))])
 def test_arrays_of_another_shape_are_refused(model, shapes):
     values, contributions = (np.zeros(shape) for shape in shapes)
-    with pytest.raises(DataError, match="reasons need 110 values"):
+    with pytest.raises(DataError, match=f"reasons need {F} values"):
         reasons_of_many(model, values, contributions, 3)
 
 
