@@ -37,7 +37,7 @@ from training.log_data import Progress, silent
 from training.score_sources import FeatureSource, LogFeatures, newest_snapshot
 from training.table_scoring import GivenTable, TableRows, read_given
 
-__all__ = ["FORMATS", "Scored", "score_job"]
+__all__ = ["FORMATS", "Scored", "default_release", "score_job"]
 
 FORMATS = (".csv", ".parquet")
 
@@ -84,12 +84,12 @@ def score_job(
     its book says agree; where nothing is served yet, the newest one. Who is asked about is told by the question that
     the release's model answers, and by the settings where the release does not say.
 
-    A release of a table scores the table as stored, or the rows of `given`; where a book is kept, these take the place
-    of the stored ones.
+    A release of a table scores the table as stored, or the rows of `given` for a file alone: scoring changes nothing
+    that the service answers a customer from. `training.table_refresh` does.
 
     Raises:
-        ConfigurationError: the ending is unknown, the newest book is of a later instant, or the release is not of a
-            table and one is given.
+        ConfigurationError: the ending is unknown, the newest book is of a later instant, the release is not of a table
+            and one is given, or a book is to be kept of one.
         DataError: the table lacks a column that the model reads, or one is of another kind.
         ArtefactError: there is no such release, or it was altered.
         NotEnoughDataError: nobody has an event before `as_of`.
@@ -97,7 +97,13 @@ def score_job(
     chosen = options or ScoreOptions()
     if out is not None and not out.is_dir() and out.suffix not in FORMATS:
         raise ConfigurationError(f"{out.name} ends in none of {', '.join(FORMATS)}; name the file so that it does")
-    release = load_release(workspace.releases / (release_name or _default_release(workspace)), CHURN_FEATURES)
+    if given is not None and chosen.keep_books is not None:
+        raise ConfigurationError(
+            "--book of a table that is not stored would tell another thing than the service's answers, which come from "
+            "the stored table; store it first (holdfast features build --table FILE) and score without --table, or "
+            "leave out --book for a file alone"
+        )
+    release = load_release(workspace.releases / (release_name or default_release(workspace)), CHURN_FEATURES)
     if given is not None or release.table is not None:
         source = _table_source(workspace, release, given, as_of_us, progress)
     elif source is None:
@@ -109,8 +115,6 @@ def score_job(
     scoring = BatchScorer(release, source, chosen)
     if out is None or out.is_dir():
         out = (out or Path()) / f"{scoring.columns.file_name}.parquet"
-    if isinstance(source, TableRows) and chosen.keep_books is not None:
-        source.store(workspace)
     return _written(workspace, out, scoring, progress)
 
 
@@ -127,7 +131,7 @@ def _table_source(
     return newest_snapshot(workspace, release.table)
 
 
-def _default_release(workspace: Workspace) -> str:
+def default_release(workspace: Workspace) -> str:
     """The champion of the service's store, else the release that was made last."""
     if workspace.store.exists():
         store = Store.open(workspace.store)

@@ -30,13 +30,14 @@ __all__ = ["BuiltFeatures", "FeatureValue", "build_features", "customer_features
 
 @dataclass(frozen=True)
 class BuiltFeatures:
-    """A snapshot as written; `as_of` is exclusive."""
+    """A snapshot as written; `as_of` is exclusive. notes: what is to be known of the table it was read from."""
 
     path: Path
     as_of: str
     n_customers: int
     n_features: int
     fingerprint: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,10 @@ __all__ = ["CheckedSnapshot", "Monitored", "monitor_churn", "read_reference"]
 
 Array = npt.NDArray[np.float64]
 _LEAST_CUSTOMERS = 50
+_FOR_TABLES = (
+    "train on a newer table with labels, then holdfast compare churn challenger champion judges both on it; the card "
+    "tells of slices"
+)
 
 
 @dataclass(frozen=True)
@@ -158,9 +162,11 @@ def monitor_churn(
     the instant up to which the version looked at outcomes.
 
     Raises:
+        ConfigurationError: the version reads a labelled table.
         ArtefactError: what the training rows looked like is not known, or the version reads another feature set.
         NotEnoughDataError: fewer than 50 customers are eligible at the instant.
     """
+    side.require_log("monitoring", _FOR_TABLES)
     version, model, bands = side.version, side.model, side.bands
     if version is None:
         raise ArtefactError(f"the run that made {side.name} is not in this workspace, so its drift cannot be told")

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from features.churn_features import CHURN_FEATURES
-from features.errors import ArtefactError, NotEnoughDataError
+from features.errors import ArtefactError, ConfigurationError, NotEnoughDataError
 from features.instants import format_instant
 from features.tables import IDENTITIES, read_table
 from features.workspace import Workspace
@@ -31,12 +31,17 @@ from training.reason_stability import ReasonStability, reason_stability
 from training.registry import CHAMPION, CHURN, ModelVersion, Registry
 from training.score_sources import LogFeatures
 from training.settings import Settings
+from training.table_comparing import is_table
 
 __all__ = ["Contender", "ReleaseMoves", "compare_releases", "contender", "write_movers"]
 
 Array = npt.NDArray[np.float64]
 _CHUNK = 20_000
 _REASON_ROWS = 1_000
+_FOR_TABLES = (
+    "holdfast compare churn A B tells which of two versions is better on the customers kept apart, and holdfast score "
+    "--release NAME --no-book FILE writes what either release says of the stored table"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +49,7 @@ class Contender:
     """A release, or a version of the churn model with the bands that a release would give it.
 
     problem: the question it answers; None where it does not say. version: as registered; None for a release that was
-    made elsewhere.
+    made elsewhere. of_table: whether it reads a labelled table instead of the event log.
     """
 
     name: str
@@ -52,6 +57,19 @@ class Contender:
     bands: Bands
     problem: ChurnProblem | None = None
     version: ModelVersion | None = None
+    of_table: bool = False
+
+    def require_log(self, command: str, instead: str) -> None:
+        """Refuse one that reads a table.
+
+        Raises:
+            ConfigurationError: it does; the message says what works for a table `instead`.
+        """
+        if self.of_table:
+            raise ConfigurationError(
+                f"{self.name} reads a labelled table, which is of one moment; {command} needs an event log and a model "
+                f"of it. For a table: {instead}"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +147,7 @@ def contender(name: str, workspace: Workspace, registry: Registry, settings: Set
             release.bands,
             problem_of(release.manifest["provenance"]),
             None if made_of is None else registry.find(CHURN, int(made_of)),
+            release.table is not None,
         )
     version = registry.version(CHURN, name)
     parts = read_churn_parts(registry.files(version))
@@ -136,7 +155,7 @@ def contender(name: str, workspace: Workspace, registry: Registry, settings: Set
     shown = f"{version.name} {version.version}" + (f" ({CHAMPION})" if CHAMPION in version.aliases else "")
     question = version.tags.get("question")
     problem = None if question is None else ChurnProblem.from_json(question)
-    return Contender(shown, parts.model, bands, problem, version)
+    return Contender(shown, parts.model, bands, problem, version, is_table(version))
 
 
 def compare_releases(
@@ -153,6 +172,7 @@ def compare_releases(
     Who is eligible is told by the question that both answer, and by the settings where they do not say.
 
     Raises:
+        ConfigurationError: one reads a labelled table.
         ArtefactError: the two answer different questions, or read another feature set than this code computes.
         NotEnoughDataError: nobody is eligible at that instant.
     """
@@ -214,6 +234,7 @@ def write_movers(workspace: Workspace, found: ReleaseMoves, out: Path) -> int:
 
 def _check_comparable(first: Contender, second: Contender) -> None:
     for one in (first, second):
+        one.require_log("comparing bands", _FOR_TABLES)
         if one.model.fingerprint != CHURN_FEATURES.fingerprint():
             raise ArtefactError(
                 f"{one.name} reads feature set {one.model.fingerprint[:12]}, this code computes "

@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from features.errors import ArtefactError, ConfigurationError
+from features.instants import format_instant
 from features.labelled_table import EncodedTable, TableForm, encode, read_labelled_table
 from features.pseudonyms import Pseudonyms
 from features.table_features import TableFeatures
 from features.workspace import Workspace
-from training.score_sources import FeatureChunk
+from training.score_sources import FeatureChunk, newest_snapshot
 from training.table_store import feature_table, store_table
 
 __all__ = ["GivenTable", "TableRows", "read_given"]
@@ -54,10 +56,20 @@ class TableRows:
             rows = np.arange(start, min(start + size, len(self.keys)), dtype=np.int64)
             yield FeatureChunk(start, table.select(rows), np.ones(rows.size, np.bool_))
 
-    def store(self, workspace: Workspace) -> None:
-        """Put these rows in the place of the stored table: the service answers from them."""
+    def store(self, workspace: Workspace) -> Path:
+        """Keep these rows as the newest stored table, from which the service answers within a second.
+
+        Raises:
+            ConfigurationError: a later one of these columns is stored, and would go on being answered from.
+        """
+        stored = _stored_as_of(workspace, self.encoded.features)
+        if stored is not None and stored > self.as_of_us:
+            raise ConfigurationError(
+                f"the stored table is as of {format_instant(stored)}, later than {format_instant(self.as_of_us)}; the "
+                "service answers from the latest, so name the instant at which this one was written (--as-of)"
+            )
         labels: npt.NDArray[np.int8] = np.full(len(self.keys), -1, np.int8)
-        store_table(workspace, self.encoded, self.customer_ids, self.keys, labels, self.as_of_us)
+        return store_table(workspace, self.encoded, self.customer_ids, self.keys, labels, self.as_of_us)
 
 
 def read_given(workspace: Workspace, features: TableFeatures, given: GivenTable) -> TableRows:
@@ -73,6 +85,13 @@ def read_given(workspace: Workspace, features: TableFeatures, given: GivenTable)
     keys = Pseudonyms.load(workspace.pseudonym_keys).of_column(table.customer_ids)
     notes = (*table.notes, *_unseen(encoded))
     return TableRows(encoded, table.customer_ids, keys, given.as_of_us, notes)
+
+
+def _stored_as_of(workspace: Workspace, features: TableFeatures) -> int | None:
+    try:
+        return newest_snapshot(workspace, features).as_of_us
+    except ArtefactError:  # there is none
+        return None
 
 
 def _unseen(encoded: EncodedTable) -> Iterator[str]:

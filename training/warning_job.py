@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.churn_features import CHURN_FEATURES
+from features.errors import ConfigurationError
 from features.instants import DAY_US, format_instant
 from features.workspace import Workspace
 from serving.early_warning import WarningRule
@@ -55,7 +56,8 @@ def warning_job(
 
     Raises:
         ArtefactError: there is no book, or the release that wrote it is gone.
-        ConfigurationError: warnings of a later instant were given already.
+        ConfigurationError: warnings of a later instant were given already; or there is no earlier book, and the release
+            reads a table, in which the past does not stand.
         UnavailableError: the store is locked; nothing was changed.
     """
     progress("reading the newest scores")
@@ -87,6 +89,12 @@ def _recomputed(
     workspace: Workspace, book: Book, as_of_us: int, settings: ChurnSettings, threads: int
 ) -> npt.NDArray[np.float64]:
     release = load_release(workspace.releases / book.name.release, CHURN_FEATURES)
+    if release.table is not None:
+        raise ConfigurationError(
+            f"{release.name} reads a labelled table, which is of one moment, and no book of its scores is of about "
+            f"{format_instant(as_of_us)}; computing them now needs an event log. For a table: every [warnings] "
+            "window_days days, holdfast features build --table FILE && holdfast score; the books are compared then"
+        )
     source = LogFeatures.read(workspace, CHURN_FEATURES, settings, as_of_us)
     scorer = BatchScorer(release, source, ScoreOptions(threads=threads))
     return _by_row(book, source.customer_keys(), scorer.probabilities())

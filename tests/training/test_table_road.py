@@ -286,6 +286,90 @@ def test_new_table_is_scored_alone_and_an_unseen_category_is_said(
 
 
 @pytest.mark.slow
+def test_scoring_a_new_table_never_changes_what_the_service_answers_from(
+    business: tuple[Workspace, dict[str, Any]], tmp_path: Path
+) -> None:
+    workspace = business[0]
+    new = write_table(tmp_path / "new.csv", customers(1_000, seed=2))
+    before = stored_files(workspace)
+    with pytest.raises(ConfigurationError, match=r"store it first \(holdfast features build --table FILE\)"):
+        run(workspace, "score", "--table", str(new), "--book", str(tmp_path / "o.csv"))
+    run(workspace, "score", "--table", str(new), str(tmp_path / "o.csv"))
+    assert stored_files(workspace) == before
+
+
+def stored_files(workspace: Workspace) -> dict[Path, bytes]:
+    """Everything from which the service answers."""
+    found = (*workspace.snapshots.rglob("*"), *workspace.scores.rglob("*"), *workspace.identities.rglob("*"))
+    return {path: path.read_bytes() for path in found if path.is_file()}
+
+
+@pytest.fixture
+def copied(business: tuple[Workspace, dict[str, Any]], tmp_path: Path) -> Workspace:
+    """A copy to change: the other tests answer from the stored table."""
+    workspace = Workspace(tmp_path / "shop")
+    shutil.copytree(business[0].root, workspace.root)
+    return workspace
+
+
+@pytest.mark.slow
+def test_newer_table_takes_the_place_of_the_stored_one_and_an_older_one_does_not(
+    business: tuple[Workspace, dict[str, Any]], copied: Workspace, tmp_path: Path
+) -> None:
+    rows = [["N-1", "Month-to-month", "1", "99", "No", ""], ["N-2", "Weekly", "60", "30", "Yes", ""]]
+    more = [["N-3", "Two year", "60", "30", "Yes", ""], ["N-4", "Two year", "50", "30", "Yes", ""]]
+    new = str(write_table(tmp_path / "new.csv", [*rows, *more], HEADER[:-1]))
+    built = run(copied, "features", "build", "--table", new)
+    assert (built["n_customers"], built["n_features"]) == (4, 4)
+    assert built["notes"] == ["1 customers hold a value in Contract that training had not seen; it counts as missing"]
+    scored = run(copied, "score", str(tmp_path / "scores.csv"))
+    assert (scored["n_scored"], scored["as_of"]) == (4, built["as_of"])
+    name = business[1]["name"]
+    paths = ("/v1/customers/N-2/churn", "/v1/customers/A-0001/churn")
+    known, former = answers(copied, name, *(("GET", path, {}) for path in paths))
+    assert (known.status_code, known.json()["features_as_of"]) == (200, built["as_of"])
+    assert former.status_code == 404
+    with pytest.raises(ConfigurationError, match="the service answers from the latest"):
+        run(copied, "features", "build", "--table", new, "--as-of", "2024-01-01T00:00:00Z")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("compare", "1", "{release}"), r"holdfast-churn 1 \(champion\) reads a labelled table.* needs an event log"),
+        (("compare", "{release}", "1"), r"r-[0-9a-f]+ reads a labelled table.* holdfast compare churn A B tells"),
+        (("monitor",), r"monitoring needs an event log.* train on a newer table with labels, then holdfast compare"),
+        (("monitor", "{release}"), r"monitoring needs an event log"),
+    ],
+)
+def test_what_needs_an_event_log_says_so_and_what_works_for_a_table(
+    business: tuple[Workspace, dict[str, Any]], words: tuple[str, ...], says: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        run(business[0], *(word.format(release=business[1]["name"]) for word in words))
+
+
+@pytest.mark.slow
+def test_warnings_of_a_table_compare_books_of_a_week_apart_and_need_both(copied: Workspace, tmp_path: Path) -> None:
+    shutil.rmtree(copied.scores, ignore_errors=True)
+    for stored in copied.snapshots.iterdir():
+        stored.unlink()
+    rows, says = customers(60), r"needs an event log.* holdfast features build --table FILE && holdfast score"
+    for day, contract in (("2026-01-01", "Two year"), ("2026-01-08", "Month-to-month")):
+        moved = [[row[0], contract if place < 9 else row[1], *row[2:]] for place, row in enumerate(rows)]
+        new = write_table(tmp_path / "table.csv", moved, HEADER[:-1])
+        run(copied, "features", "build", "--table", str(new), "--as-of", f"{day}T00:00:00Z")
+        run(copied, "score", str(tmp_path / "scores.csv"))
+        if contract == "Two year":
+            with pytest.raises(ConfigurationError, match=says):
+                run(copied, "warnings")
+    told = run(copied, "warnings")
+    assert (told["basis"], told["since"]) == ("book", "2026-01-01T00:00:00Z")
+    assert told["given"]["n_warned"] == 9
+
+
+@pytest.mark.slow
 def test_column_of_another_kind_at_scoring_is_refused_by_name(
     business: tuple[Workspace, dict[str, Any]], tmp_path: Path
 ) -> None:

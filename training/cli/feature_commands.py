@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from training.cli.context import CliContext, past_instant
+from training.cli.table_options import Delimiter, Encoding, written_at
 
 __all__ = ["register"]
 
@@ -30,25 +31,53 @@ def register(app: typer.Typer) -> None:
 
 
 @features_app.command("build")
-def build(context: typer.Context, as_of: _AsOf = None) -> None:
+def build(
+    context: typer.Context,
+    as_of: _AsOf = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            help="For a release of a table: keep this one, of the same columns, in the place of the stored table; "
+            "--as-of says when it was written, by default now."
+        ),
+    ] = None,
+    release: Annotated[
+        str | None, typer.Option(help="With --table: whose columns; default: the served one, else the one made last.")
+    ] = None,
+    delimiter: Delimiter = ",",
+    encoding: Encoding = "utf-8",
+) -> None:
     """Compute every customer's features and keep them as a snapshot, from which the service answers at once.
 
-    Example: `holdfast features build --as-of 2025-10-01T00:00:00Z`
+    Example: `holdfast features build --as-of 2025-10-01T00:00:00Z`, or `holdfast features build --table new.csv`
     """
+    from features.errors import ConfigurationError
     from training.feature_jobs import build_features
+    from training.table_refresh import refresh_table
+    from training.table_scoring import GivenTable
 
     session: CliContext = context.obj
-    with Console(stderr=True, quiet=session.json).status("starting ...") as status:
-        built = build_features(
-            session.workspace,
-            session.settings().churn,
-            as_of_us=past_instant(as_of),
-            progress=lambda stage: status.update(f"{stage} ..."),
+    if table is None and release is not None:
+        raise ConfigurationError(
+            "--release says whose columns a table has; name the file with --table, or leave it out"
         )
+    with Console(stderr=True, quiet=session.json).status("starting ...") as status:
+
+        def progress(stage: str) -> None:
+            status.update(f"{stage} ...")
+
+        if table is None:
+            instant = past_instant(as_of)
+            built = build_features(session.workspace, session.settings().churn, as_of_us=instant, progress=progress)
+        else:
+            given = GivenTable(table, written_at(as_of), delimiter, encoding)
+            built = refresh_table(session.workspace, given, release_name=release, progress=progress)
     if session.json:
         typer.echo(json.dumps({**dataclasses.asdict(built), "path": str(built.path)}))
     else:
         typer.echo(f"{built.n_features} features of {built.n_customers:,} customers at {built.as_of} in {built.path}")
+        for note in built.notes:
+            typer.echo(note)
 
 
 @features_app.command("show")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +12,7 @@ import typer
 from rich.console import Console
 
 from training.cli.context import CliContext, past_instant
-from training.cli.table_options import Delimiter, Encoding
+from training.cli.table_options import Delimiter, Encoding, written_at
 
 if TYPE_CHECKING:
     from training.batch_scoring import Scored
@@ -42,12 +41,14 @@ ReasonLanguage = Annotated[str, typer.Option(help="Of reasons and of the names o
 Book = Annotated[
     bool | None,
     typer.Option(
-        "--book/--no-book", help="Keep the scores for the service; default: unless --as-of or --table is given."
+        "--book/--no-book",
+        help="Keep the scores for the service's work list; default: unless --as-of or --table is given. --book refuses "
+        "--table.",
     ),
 ]
 GivenFile = Annotated[
     Path | None,
-    typer.Option(help="Customers to score, for a release of a table; default: as stored. With --book stored too."),
+    typer.Option(help="Customers to score into a file alone, for a release of a table; default: those stored."),
 ]
 
 
@@ -75,7 +76,8 @@ def score_command(
     The scores are also kept as a book in the workspace, from which the service answers the work list, who changed
     band, and trends.
 
-    A release of a table scores the stored table, or a new one by `--table new.csv`.
+    A release of a table scores the stored table, or a new one by `--table new.csv`, of which the service learns
+    nothing: `holdfast features build --table new.csv` puts it in the place of the stored one.
 
     Example: `holdfast score --from-snapshot --reasons-for riskiest:0.1 --language zh scores.parquet`
     """
@@ -106,7 +108,7 @@ def score_command(
             release_name=release,
             as_of_us=past_instant(as_of),
             source=_snapshot(session) if from_snapshot else None,
-            given=None if table is None else GivenTable(table, _moment(as_of), delimiter, encoding),
+            given=None if table is None else GivenTable(table, written_at(as_of), delimiter, encoding),
             progress=lambda stage: status.update(f"{stage} ..."),
         )
     _tell(session, scored)
@@ -125,12 +127,6 @@ def _tell(session: CliContext, scored: Scored) -> None:
         typer.echo(f"book {scored.book} of scores is kept for the service")
     if scored.n_nameless:
         typer.echo(f"{scored.n_nameless:,} customers were left out: no customer id of theirs is known")
-
-
-def _moment(as_of: str | None) -> int:
-    """When a table was written: as told, or now."""
-    told = past_instant(as_of)
-    return time.time_ns() // 1_000 if told is None else told
 
 
 def _snapshot(session: CliContext) -> SnapshotFeatures:

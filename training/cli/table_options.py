@@ -33,6 +33,7 @@ __all__ = [
     "Label",
     "TablePath",
     "table_of",
+    "written_at",
 ]
 
 TablePath = Annotated[
@@ -143,8 +144,13 @@ def table_of(
     from features.labelled_table import TableForm
 
     form = TableForm(id_column, label, churned_value, tuple(ignored or ()), delimiter, encoding)
-    moment = past_instant(as_of)
-    return GivenLabels(path, form, horizon_days or _HORIZON_DAYS, time.time_ns() // 1_000 if moment is None else moment)
+    return GivenLabels(path, form, horizon_days or _HORIZON_DAYS, written_at(as_of))
+
+
+def written_at(as_of: str | None) -> int:
+    """When a table was written, microseconds: as told, or now."""
+    told = past_instant(as_of)
+    return time.time_ns() // 1_000 if told is None else told
 
 
 def _label_problem(name_or_path: str) -> ChurnProblem:
