@@ -16,14 +16,17 @@ import pyarrow as pa
 
 from benchmarks.report import peak_rss_gib, print_and_keep
 from features import expressions as e
+from features.active_days import ACTIVE_DAY, OWN_DOING
 from features.churn_features import CHURN_FEATURES
 from features.compute import compute, compute_many
 from features.customer_view import CustomerView
+from features.fading import MEMORIES, Fading
 from features.feature_set import FeatureSet
 from features.instants import DAY_US, HOUR_US
 from features.schema import KINDS
 from features.tracks import CHANNELS, ORDER
 
+KIND_CODES = {kind: code for code, kind in enumerate([*KINDS, ORDER, ACTIVE_DAY])}
 START_US = 1_700_000_000 * 1_000_000
 DAYS = 720
 MIX = {
@@ -82,7 +85,7 @@ def make_events(n_events: int, n_customers: int, seed: int) -> pa.Table:
 
 
 def polars_frame(events: pa.Table) -> pl.DataFrame:
-    """Events and derived orders, sorted by (customer, time), with the columns that features sum."""
+    """Events, derived orders and active days, sorted by (customer, time), with the columns that features sum."""
     frame = pl.from_arrow(events)
     assert isinstance(frame, pl.DataFrame)
     frame = frame.with_columns(
@@ -97,7 +100,14 @@ def polars_frame(events: pa.Table) -> pl.DataFrame:
         .first()
         .with_columns(pl.lit(ORDER).alias("kind"))
     )
-    frame = pl.concat([frame, orders.select(frame.columns)]).sort("customer", "occurred_us")
+    days = (
+        frame.filter(pl.col("kind").is_in(OWN_DOING))
+        .group_by("customer", (pl.col("occurred_us") // DAY_US).alias("day"))
+        .agg(pl.col("customer_key").first(), pl.col("occurred_us").min())
+        .select("customer", "customer_key", "occurred_us", pl.lit(ACTIVE_DAY).alias("kind"))
+    )
+    parts = [frame, orders.select(frame.columns), days]
+    frame = pl.concat(parts, how="diagonal").sort("customer", "occurred_us")
     hour = pl.col("occurred_us") // HOUR_US % 24
     first_of_item = (pl.int_range(pl.len()).over("customer", "kind", "item") > 0).alias("repeated_item")
     gap = (pl.col("occurred_us").diff().over("customer", "kind") // 60_000_000).fill_null(0).alias("gap_minutes")
@@ -111,15 +121,15 @@ def polars_frame(events: pa.Table) -> pl.DataFrame:
         pl.col("value").is_null().alias("unanswered"),
         pl.col("value").is_not_null().alias("has_value"),
         (pl.col("value") <= 2).alias("low"),
+        pl.when(pl.col("value") > 0).then(pl.col("value").clip(12, 120)).otherwise(0).alias("late_hours_bounded"),
+        (pl.col("value") - 60).clip(0, 600).fill_null(0).alias("long_wait_minutes"),
+        (pl.col("topic") != "changed_mind").fill_null(value=False).alias("at_fault"),
         (pl.col("topic") == "out_of_stock").fill_null(value=False).alias("out_of_stock"),
         *((pl.col("channel") == channel).alias(channel) for channel in CHANNELS),
         first_of_item,
         gap,
-        pl.col("kind").replace_strict({k: i for i, k in enumerate([*KINDS, ORDER])}, return_dtype=pl.Int8),
+        pl.col("kind").replace_strict(KIND_CODES, return_dtype=pl.Int8),
     ).drop("item_id", "order_id", "topic", "channel", "occurred_at", "recorded_at")
-
-
-KIND_CODES = {kind: code for code, kind in enumerate([*KINDS, ORDER])}
 
 
 def polars_expression(expression: object, as_of_us: int) -> pl.Expr:  # noqa: C901, PLR0911 - one case an expression
@@ -142,6 +152,9 @@ def polars_expression(expression: object, as_of_us: int) -> pl.Expr:  # noqa: C9
             return window(track, days, back).cast(pl.Int64).sum()
         case e.Total(track, column, days, back):
             return pl.when(window(track, days, back)).then(pl.col(column)).otherwise(0).sum()
+        case Fading(track, column, memory):
+            faded = pl.col(column) * ((pl.col("occurred_us") - as_of_us) / (memory * DAY_US)).exp()
+            return pl.when(window(track, MEMORIES * memory)).then(faded).otherwise(0.0).sum()
         case e.Age(track, first):
             instants = pl.when(window(track, None)).then(pl.col("occurred_us"))
             return (as_of_us - (instants.min() if first else instants.max())) / DAY_US

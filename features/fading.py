@@ -36,7 +36,9 @@ class Fading:
         """See the class."""
         events = moment.view.track(self.track)
         n = moment.view.n_customers
-        places = events.places_where(self.column) if len(events) else np.zeros(0, np.int64)
+        if not len(events):
+            return np.zeros(n)
+        places = events.places_where(self.column)
         age_us = moment.as_of_us - events.occurred_us[places]
         inside = (age_us > 0) & (age_us <= MEMORIES * self.memory_days * DAY_US)
         places, age_us = places[inside], age_us[inside]

@@ -18,8 +18,9 @@ AS_OF = START + 500 * DAY_US
 @st.composite
 def events(draw):
     kind = draw(st.sampled_from(sorted(KINDS)))
-    # few distinct instants, so that ties are common; some after as_of
-    occurred = START + draw(st.sampled_from([100, 380, 460, 499, 500, 520])) * DAY_US + draw(st.sampled_from([0, 0, 1]))
+    # few distinct instants, so that ties are common; some after as_of, some on an edge of a window, some on one day
+    day, within = st.sampled_from([100, 140, 380, 460, 499, 500, 520]), st.sampled_from([0, 0, 1, 40_000_000_007])
+    occurred = START + draw(day) * DAY_US + draw(within)
     recorded = occurred + draw(st.sampled_from([0, 1, 40 * DAY_US]))
     bounds = KINDS[kind].value_range or (0, 5)
     needs_value = "value" in KINDS[kind].required
@@ -36,7 +37,7 @@ def events(draw):
         quantity=draw(st.none() | st.integers(1, 5)),
         channel=draw(st.none() | st.sampled_from(["web", "app", "store", "kiosk"])),
         value=value,
-        topic=draw(st.none() | st.just("out_of_stock")),
+        topic=draw(st.none() | st.sampled_from(["out_of_stock", "changed_mind", "not_as_expected"])),
     )
 
 
@@ -50,11 +51,12 @@ def same(left, right):
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(events(), max_size=40))
-def test_each_customer_alone_equals_the_batch_bit_for_bit(rows):
-    view, table = table_of(rows)
+@given(st.lists(events(), max_size=40), st.integers(0, 2 * DAY_US))
+def test_each_customer_alone_equals_the_batch_bit_for_bit(rows, before_us):
+    as_of = AS_OF - before_us
+    view, table = table_of(rows, as_of)
     for row in range(view.n_customers):
-        alone = compute(view.select([row]), CHURN_FEATURES, AS_OF)
+        alone = compute(view.select([row]), CHURN_FEATURES, as_of)
         assert same(alone.values[0], table.values[row])
 
 
