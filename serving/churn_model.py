@@ -1,4 +1,4 @@
-"""The churn model as it is applied: a linear part, boosted trees, a frozen calibrator; and what it forecasts beside."""
+"""The churn model as it is applied: the parts of its margin, a frozen calibrator; and what it forecasts beside."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from features.errors import ArtefactError, DataError
 from serving import strict_json
 from serving.calibration import BetaCalibrator, sigmoid
 from serving.forecast import Forecast, assemble_forecast
+from serving.latent_attrition import LatentAttrition
 from serving.linear_part import LinearPart
 from serving.season import Season, season_from_manifest
 from serving.timing import Timing
@@ -24,7 +25,7 @@ __all__ = ["Awaits", "ChurnModel"]
 
 Array = npt.NDArray[np.float64]
 Awaits = Literal["return", "churn"]
-_FORMAT = 2
+_FORMAT = 3
 _WHAT = "churn.json"
 _MARGIN_TREES = "booster.txt"
 _TIMING_TREES = "timing.txt"
@@ -39,6 +40,7 @@ class ChurnModel:
     base_rate: share that churned in the calibration slice.
     linear: the linear part of the margin.
     trees, tree_weight: what the trees add to it, times the weight; None for no trees.
+    attrition: what the law of silence adds to it; None where the question or the features have no place for it.
     calibrator: from margins to log-odds of churning within the headline horizon.
     reference: ascending probabilities of the calibration slice, float64 (q,), evenly spaced ranks 0 to 1.
     medians: what is usual in training, float64 (f,): the median of each feature, the commonest code of a categorical
@@ -62,6 +64,7 @@ class ChurnModel:
     reference: Array
     medians: Array
     tree_weight: float = 1.0
+    attrition: LatentAttrition | None = None
     awaits: Awaits = "return"
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     season: Season | None = None
@@ -97,6 +100,8 @@ class ChurnModel:
         found = self.linear.margins(rows)
         if self.trees is not None:
             found += self.tree_weight * self.trees.margins(rows)
+        if self.attrition is not None:
+            found += self.attrition.margins(rows)
         return found
 
     def probabilities(self, values: Array, as_of_us: int | None = None) -> Array:
@@ -121,12 +126,14 @@ class ChurnModel:
     def contributions(self, values: Array) -> Array:
         """What each feature adds to the margin, float64 (n, f + 1); the last column is what no feature does.
 
-        Exact for the linear part; for the trees see `Trees.contributions`. A row's sum is its margin (to rounding).
+        Exact for the linear part; for the others see `contributions` there. A row's sum is its margin (to rounding).
         """
         rows = self._checked(values)
         found = self.linear.contributions(rows)
         if self.trees is not None:
             found += self.tree_weight * self.trees.contributions(rows)
+        if self.attrition is not None:
+            found += self.attrition.contributions(rows, self.medians)
         return found
 
     def forecast(self, values: Array, as_of_us: int | None = None, *, margins: Array | None = None) -> Forecast:
@@ -168,6 +175,7 @@ class ChurnModel:
             "categories": {name: list(texts) for name, texts in self.categories.items()},
             "linear": self.linear.to_manifest(),
             "tree_weight": None if self.trees is None else self.tree_weight,
+            "attrition": None if self.attrition is None else self.attrition.to_manifest(),
             "calibrator": self.calibrator.to_manifest(),
             "season": None if self.season is None else self.season.to_manifest(),
             "timing": None if self.timing is None else self.timing.to_manifest(),
@@ -211,6 +219,7 @@ class ChurnModel:
             base_rate=strict_json.number(content, "base_rate", _WHAT, 0.0, 1.0),
             linear=LinearPart.from_manifest(content.get("linear"), len(reader.feature_names)),
             trees=reader.margin_trees(),
+            attrition=reader.attrition(),
             calibrator=BetaCalibrator.from_manifest(content.get("calibrator")),
             reference=strict_json.numbers(content, "reference", _WHAT),
             medians=strict_json.nullable_numbers(content, "medians", _WHAT),
@@ -258,6 +267,10 @@ class _Reader:
         if self.content.get("tree_weight") is None:
             return None
         return Trees.from_bytes(self.files[_MARGIN_TREES], self.feature_names, _MARGIN_TREES)
+
+    def attrition(self) -> LatentAttrition | None:
+        manifest = self.content.get("attrition")
+        return None if manifest is None else LatentAttrition.from_manifest(manifest, self.feature_names)
 
     def timing(self, horizons_days: tuple[int, ...]) -> Timing | None:
         if self.content.get("timing") is None:
@@ -316,6 +329,8 @@ def _check_parts(model: ChurnModel) -> None:
     if model.linear.n_features != len(model.feature_names):
         raise ArtefactError("the linear part was made for other features than the model names")
     numbers = [window.amount for window in model.value_windows] + ([model.timing.quantity] if model.timing else [])
+    if model.attrition is not None and model.attrition.feature_names != model.feature_names:
+        raise ArtefactError("the latent attrition was made for other features than the model names")
     for trees in (model.trees, *(number.location.trees for number in numbers)):
         if trees is not None and trees.feature_names != model.feature_names:
             raise ArtefactError("trees were made for other features than the model names")

@@ -80,6 +80,7 @@ def fit_churn(
         gap_days=settings.gap_days,
         base_rate=level.base_rate,
         linear=fitted.margin.linear,
+        attrition=fitted.margin.attrition,
         trees=fitted.margin.trees,
         tree_weight=fitted.margin.tree_weight,
         calibrator=level.calibrator,
@@ -151,7 +152,7 @@ def _fit_rows(
         categories=coded,
         unused=unused,
     )
-    progress("fitting the linear part and the trees")
+    progress("fitting the parts of the margin")
     if baseline:
         margin = fit_rule(rows, parts, settings, _rule_features(rows.feature_names, unused), categories=coded)
     elif settings.problem.kind == "label":

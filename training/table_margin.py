@@ -24,7 +24,7 @@ from training.training_set import TrainingSet
 __all__ = ["RUNGS", "fit_table_margin"]
 
 Array = npt.NDArray[np.float64]
-_Weights = tuple[float, float, float]
+_Weights = tuple[tuple[float, ...], float]
 
 RUNGS = (
     TreeSettings(leaves=4, min_rows_in_leaf=30, l2=10.0, learning_rate=0.06),
@@ -89,7 +89,7 @@ class _Curve:
         both = np.column_stack([linear, np.concatenate([sums[place] for sums in self.sums])])
         labels, weights = self.inputs.held_out(self.n_parts)
         found = weigh(both, labels, weights, drawn_to=(_BEGUN, 1.0))
-        return found, both @ np.array(found[:2]) + found[2]
+        return found, both @ np.array(found[0]) + found[1]
 
     def _grow(self, number: int, place: int) -> None:
         values = self.inputs.rows.values[self.inputs.parts[number].held_out]
@@ -160,7 +160,7 @@ def fit_table_margin(
     seen = tuple(linear.margins(rows.values[part.held_out]) for linear, part in zip(linears, parts, strict=True))
     inputs = _Inputs(rows, binned, parts, settings.seed, linears, seen)
     curve, place = _chosen(inputs, settings)
-    (to_linear, to_trees, shift), margins = curve.weighed(place)
+    ((to_linear, to_trees), shift), margins = curve.weighed(place)
     linear = linear_on(np.arange(rows.n_rows)) if len(parts) > 1 else linears[0]
     held_out = np.concatenate([part.held_out for part in parts])
     order = np.argsort(held_out, kind="stable")

@@ -125,7 +125,7 @@ def test_nothing_can_be_written_into_a_model(model):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"format": 1}, "format 2; train again"),
+        ({"format": 2}, "format 3; train again"),
         ({"kind": "recommender"}, "not a churn model"),
         ({"feature_names": ["a", "c", "b"]}, "other features"),
         ({"feature_names": ["a", "a", "b"]}, "named once"),

@@ -1,0 +1,176 @@
+"""The part of the churn margin that reads silence: the law of `attrition_law`, over columns of the features."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from features.errors import ArtefactError
+from serving import strict_json
+from serving.attrition_law import LOADS, AttritionLaw, Past
+
+__all__ = ["COUNTED", "LatentAttrition"]
+
+Array = npt.NDArray[np.float64]
+_WHAT = "the latent attrition of the churn model"
+_BLOCK_ROWS = 4_096
+
+ORDERS, GAP, TENURE = "orders_count_all", "order_gap_mean_days_all", "tenure_days"
+SINCE_ORDER, SINCE_SIGN = "orders_recency_days", "activity_recency_days"
+ACTIVE, CANCELS = "active_days_count_all", "cancels_count_365d"
+COUNTED = (ORDERS, GAP, TENURE, SINCE_ORDER, SINCE_SIGN, ACTIVE, CANCELS)
+"""The features that are read beside the loads."""
+
+_PLAYERS = ((GAP, TENURE, ORDERS), (SINCE_ORDER,), (SINCE_SIGN, ACTIVE), (CANCELS, *LOADS))
+"""The rhythm of orders, the silence since the last, that since the last sign of life, and what went wrong."""
+_READ = (*COUNTED, *LOADS)
+_UNITS = np.array(list(LOADS.values()))
+
+
+def _read_past(columns: Array) -> Past:
+    """What the features COUNTED and LOADS, float64 (c, n), say of the past; a value that is missing says nothing."""
+    unknown = np.isnan(columns[_READ.index(SINCE_SIGN)])
+    known = np.maximum(columns, 0.0)
+    known[np.isnan(columns)] = 0.0
+    orders, gap, tenure, since_order, since_sign, active, cancels = known[: len(COUNTED)]
+    silent = np.where(unknown, since_order, np.minimum(since_sign, since_order))
+    gaps = np.maximum(orders - 1.0, 0.0)
+    return Past(
+        gaps=gaps,
+        span_days=gaps * gap,
+        silent_order_days=since_order - silent,
+        silent_days=silent,
+        signs=np.maximum(active - orders, 0.0),
+        sign_days=np.maximum(tenure - silent, 0.0),
+        tenure_days=tenure,
+        loads=np.ascontiguousarray(known[len(COUNTED) :].T) / _UNITS,
+        cancelled=np.minimum(cancels, 1.0),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class LatentAttrition:
+    """`shift + weight * log-odds of the law`, over the features of a model; one that the model lacks says nothing."""
+
+    feature_names: tuple[str, ...]
+    law: AttritionLaw
+    weight: float = 1.0
+    shift: float = 0.0
+    _places: npt.NDArray[np.int64] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.weight) and math.isfinite(self.shift)):
+            raise ArtefactError(f"{_WHAT} has a weight or a shift that is not finite")
+        places = {name: place for place, name in enumerate(self.feature_names)}
+        object.__setattr__(self, "_places", np.array([places.get(name, -1) for name in _READ]))
+
+    def margins(self, values: Array) -> Array:
+        """Log-odds, float64 (n,), finite, for values float64 (n, f); NaN is missing.
+
+        A row's margin is the same bits whatever rows stand beside it.
+        """
+        return self._margins(self._columns(values))
+
+    def past(self, values: Array) -> Past:
+        """What is read of the customers, values float64 (n, f)."""
+        return _read_past(self._columns(values))
+
+    def contributions(self, values: Array, usual: Array) -> Array:
+        """What each feature adds to the margin, float64 (n, f + 1); the last column is the usual customer's margin.
+
+        Shapley values of four players (see _PLAYERS) against the usual values, float64 (f,). What the troubles add goes
+        to each as it adds to the hazard; what another player adds, to the first of its features that is known. A row's
+        sum is its margin, to rounding.
+
+        Source: Strumbelj and Kononenko 2014, Explaining prediction models and individual predictions with feature
+        contributions, equation 3, with one reference.
+        """
+        own, other = self._columns(values), self._columns(usual[None, :])
+        players = [[_READ.index(name) for name in player] for player in _PLAYERS]
+        worth = {chosen: self._margins(_mixed(own, other, players, chosen)) for chosen in _subsets(len(players))}
+        found = np.zeros((values.shape[0], len(self.feature_names) + 1))
+        found[:, -1] = worth[()]
+        for player, rows in enumerate(players):
+            shares = self._by_hazard(own[rows]) if player == len(players) - 1 else _to_first_known(own[rows])
+            added = _shapley(worth, player, len(players)) * shares
+            for place, column in zip(self._places[rows], added, strict=True):
+                found[:, place] += column  # what a feature would add that the model lacks is 0, or of all customers
+        return found
+
+    def scaled(self, weight: float) -> LatentAttrition:
+        """The part with its margin times `weight`."""
+        return replace(self, weight=weight * self.weight, shift=weight * self.shift)
+
+    def _columns(self, values: Array) -> Array:
+        """The features that are read, float64 (c, n)."""
+        found = np.ascontiguousarray(values[:, self._places].T)
+        found[self._places < 0] = np.nan
+        return found
+
+    def _margins(self, columns: Array) -> Array:
+        found = np.empty(columns.shape[1])
+        for start in range(0, found.size, _BLOCK_ROWS):
+            block = slice(start, start + _BLOCK_ROWS)
+            found[block] = self.law.log_odds(_read_past(columns[:, block]))
+        found *= self.weight
+        found += self.shift
+        return found
+
+    def _by_hazard(self, troubles: Array) -> Array:
+        """The share of each trouble, float64 (c, n); a cancel takes all."""
+        weights = np.nan_to_num(troubles)
+        weights[1:] *= (np.array(self.law.troubles) / _UNITS)[:, None]
+        weights[1:, weights[0] > 0] = 0.0
+        total = weights.sum(axis=0)
+        return np.where(total > 0, weights / np.where(total > 0, total, 1.0), 1.0 / len(weights))
+
+    def to_manifest(self) -> dict[str, object]:
+        """The part as JSON values."""
+        return {"weight": self.weight, "shift": self.shift, "law": self.law.to_manifest()}
+
+    @classmethod
+    def from_manifest(cls, manifest: object, feature_names: tuple[str, ...]) -> LatentAttrition:
+        """The part that `to_manifest` wrote, for a model over these features.
+
+        Raises:
+            ArtefactError: something is missing, of a wrong type, not finite or out of range.
+        """
+        if not isinstance(manifest, Mapping):
+            raise ArtefactError(f"{_WHAT} is not a JSON object")
+        content = dict(manifest)
+        law = AttritionLaw.from_manifest(strict_json.section(content, "law", _WHAT))
+        weight, shift = (strict_json.number(content, name, _WHAT) for name in ("weight", "shift"))
+        return cls(feature_names, law, weight, shift)
+
+
+def _subsets(n: int) -> Iterable[tuple[int, ...]]:
+    return itertools.chain.from_iterable(itertools.combinations(range(n), size) for size in range(n + 1))
+
+
+def _mixed(own: Array, other: Array, players: list[list[int]], chosen: tuple[int, ...]) -> Array:
+    """The columns of the chosen players from the customers, (c, n), the rest from the usual one, (c, 1)."""
+    found = np.repeat(other, own.shape[1], axis=1)
+    for player in chosen:
+        found[players[player]] = own[players[player]]
+    return found
+
+
+def _to_first_known(columns: Array) -> Array:
+    """1 for the first column that has a value, float64 (c, n); for the first of all where none has."""
+    known = ~np.isnan(columns)
+    return np.asarray(np.arange(len(columns))[:, None] == known.argmax(axis=0), dtype=np.float64)
+
+
+def _shapley(worth: Mapping[tuple[int, ...], Array], player: int, n: int) -> Array:
+    """The mean, over all orders of arrival, of what the margin changes by when this player comes."""
+    total = np.zeros_like(worth[()])
+    for before in _subsets(n):
+        if player not in before:
+            orders = math.factorial(len(before)) * math.factorial(n - len(before) - 1) / math.factorial(n)
+            total += orders * (worth[tuple(sorted((*before, player)))] - worth[before])
+    return total

@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+
+from tests.attrition_worlds import HORIZON_DAYS, NAMES, silent_shop
+from training.boosting import bin_rows
+from training.churn_metrics import auc
+from training.churn_problem import ChurnProblem
+from training.churn_settings import ChurnSettings
+from training.latent_attrition import _Likelihood, fit_latent_attrition
+from training.margin import customer_parts, fit_margin
+
+
+def fitted(rows):
+    return fit_latent_attrition(rows, np.arange(rows.n_rows), np.ones(rows.n_rows), HORIZON_DAYS)
+
+
+def test_the_gradient_is_that_of_the_loss():
+    rows, _ = silent_shop(np.random.default_rng(0), 300)
+    likelihood = _Likelihood.of(rows, np.arange(300), np.ones(300), HORIZON_DAYS, 2)
+    at = likelihood.begin + np.random.default_rng(1).normal(0, 0.2, likelihood.begin.size)
+    found = likelihood.loss(at)[1]
+    steps = 1e-5 * np.eye(at.size)
+    expected = [(likelihood.loss(at + step)[0] - likelihood.loss(at - step)[0]) / 2e-5 for step in steps]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_law_is_found_again_where_the_world_follows_it():
+    rows, _ = silent_shop(np.random.default_rng(2), 6_000, regularity=3)
+    part = fitted(rows)
+    assert part.law.regularity in (2, 3)
+    assert 12 < part.law.usual_gap_days < 45
+    assert part.law.troubles[0] == pytest.approx(0.03, rel=0.6)
+    unseen, unseen_gone = silent_shop(np.random.default_rng(3), 4_000, regularity=3)
+    margins = part.margins(unseen.values)
+    silence = unseen.values[:, NAMES.index("orders_recency_days")]
+    assert 1 - auc(unseen_gone, margins) < (1 - auc(unseen_gone, silence)) / 2
+    assert auc(unseen.labels, margins) > 0.75
+
+
+def test_the_margin_leans_on_the_law_where_customers_leave_unseen():
+    rows, _ = silent_shop(np.random.default_rng(4), 2_500)
+    settings = ChurnSettings(folds=2)
+    unused = np.zeros(len(NAMES), np.bool_)
+    binned = bin_rows(rows.values, NAMES, max_bins=63, num_threads=1, categories={}, unused=unused)
+    found = fit_margin(rows, binned, customer_parts(rows, settings), settings, categories={}, unused=unused)
+    by_part = [found.attrition.margins(rows.values), found.linear.margins(rows.values)]
+    assert by_part[0].std() > by_part[1].std()
+    together = found.tree_weight * found.trees.margins(rows.values) + sum(by_part)
+    np.testing.assert_allclose(found.margins(rows.values), together, atol=1e-12)
+    unseen, _ = silent_shop(np.random.default_rng(5), 2_500)
+    alone = found.attrition.margins(unseen.values)
+    assert auc(unseen.labels, found.margins(unseen.values)) > auc(unseen.labels, alone) - 0.005
+
+
+def test_a_question_that_waits_for_the_leaving_itself_takes_no_law_of_silence():
+    rows, _ = silent_shop(np.random.default_rng(6), 1_000)
+    settings = ChurnSettings(folds=2, problem=ChurnProblem(kind="cancel"))
+    unused = np.zeros(len(NAMES), np.bool_)
+    binned = bin_rows(rows.values, NAMES, max_bins=63, num_threads=1, categories={}, unused=unused)
+    parts = customer_parts(rows, settings)
+    assert fit_margin(rows, binned, parts, settings, categories={}, unused=unused).attrition is None
+    unused[NAMES.index("orders_count_all")] = True
+    waits = ChurnSettings(folds=2)
+    assert fit_margin(rows, binned, parts, waits, categories={}, unused=unused).attrition is None
