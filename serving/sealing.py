@@ -13,7 +13,7 @@ from features.event_log import EventLog
 from serving.histories import to_events
 from serving.store import Store, accepted_events
 
-__all__ = ["Sealed", "seal"]
+__all__ = ["Sealed", "count_unsealed", "seal"]
 
 _BATCH = 100_000
 
@@ -25,6 +25,13 @@ class Sealed:
     n_sealed: int
     n_known: int
     version: int
+
+
+def count_unsealed(store: Store) -> int:
+    """Accepted events that wait in the store for a log to be moved into."""
+    query = sa.select(sa.func.count()).select_from(accepted_events).where(accepted_events.c.sealed_version.is_(None))
+    with store.read() as connection:
+        return int(connection.scalar(query) or 0)
 
 
 def seal(store: Store, log: EventLog, *, batch: int = _BATCH) -> Sealed:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from features.errors import ConfigurationError
+from features.errors import ArtefactError, ConfigurationError
 from features.workspace import Workspace
 from serving.rollout import Change, set_champion
 from serving.settings import ServiceSettings, service_settings
@@ -74,3 +74,21 @@ def test_the_share_of_a_rollout_widens_and_its_help_says_no_more(workspace: Work
     shown = " ".join(typed(*words, "share", "--help").output.split())
     assert "never narrows" in shown
     assert "(or narrow)" not in shown
+
+
+def test_sealing_without_an_event_log_keeps_the_events_and_says_what_to_do(workspace: Workspace) -> None:
+    row = {
+        "event_id": "e-1",
+        "customer_key": "k",
+        "kind": "view",
+        "occurred_at": 1_704_067_200_000_000,
+        "item_id": "tea",
+    }
+    store = Store.open(workspace.store)
+    with store.write() as connection:
+        store.append_events(connection, [row], 1_704_067_200_000_001)
+    store.close()
+    for _ in range(2):
+        with pytest.raises(ArtefactError, match=r"no event log to seal into; 1 accepted events stay.* holdfast import"):
+            typed("-w", str(workspace.root), "seal")
+    assert not workspace.event_log.exists()

@@ -76,14 +76,23 @@ def serve_command(
 
 
 def seal_command(context: typer.Context) -> None:
-    """Move the events that the service accepted into the event log, so that the next training sees them."""
+    """Move the events that the service accepted into the event log, so that the next training sees them.
+
+    Without an event log, as where a labelled table alone was learnt from, nothing is moved and nothing lost.
+    """
     from features.event_log import EventLog
     from serving.met_customers import MetCustomers
-    from serving.sealing import seal
+    from serving.sealing import count_unsealed, seal
 
     session: CliContext = context.obj
     store = _open(session.workspace)
     try:
+        if not session.workspace.event_log.exists():
+            raise ArtefactError(
+                f"this workspace has no event log to seal into; {count_unsealed(store):,} accepted events stay in the "
+                "service's store, and nothing is lost. Make a log with holdfast import and seal again; a model of a "
+                "labelled table learns from no events and needs no sealing"
+            )
         sealed = seal(store, EventLog.open(session.workspace.event_log))
     finally:
         store.close()
