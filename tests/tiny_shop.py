@@ -48,6 +48,7 @@ class TinyShop:
         base: float = 0.0,
         segments: Segmentation | None = None,
         churn: ChurnModel | None = None,
+        bands: Bands | None = None,
     ) -> str:
         """Write a release; `base` moves every log-odds, so two releases answer differently; `churn` in its stead."""
         write_release(
@@ -58,7 +59,7 @@ class TinyShop:
             churn=churn or churn_model(base),
             recommender=recommender(),
             policy=Policy(),
-            bands=Bands(0.3, 0.6),
+            bands=bands or Bands(0.3, 0.6),
             provenance={"churn": {"name": "holdfast-churn", "version": 3}},
             segments=segments,
         )

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import typer
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from features.errors import ArtefactError, ConfigurationError
 from features.workspace import Workspace
+from serving.bands import Bands
 from serving.score_book import list_books
 from tests.forecasting import forecasting_model, two_segments
 from tests.tiny_shop import TinyShop
@@ -78,6 +80,23 @@ def test_the_commands_say_in_words_what_they_did(nightly: Nightly) -> None:
     said = nightly.said("warnings")
     assert "against scores computed again from the log" in said
     assert "3 warned of now" in said
+
+
+def test_reasons_come_with_every_score_from_the_cut_off_of_medium_up_unless_told_otherwise(nightly: Nightly) -> None:
+    nightly.json("score", "scores.parquet", "--no-book")
+    cuts = np.quantile(pq.read_table("scores.parquet")["churn_probability"], (0.7, 0.9))
+    TinyShop(nightly.shop, None).release("r-split", churn=forecasting_model(), bands=Bands(*cuts))
+    counts = {}
+    for words in ((), ("--reasons-for", "all"), ("--reasons-for", "none")):
+        scored = nightly.json("score", "scores.parquet", "--no-book", "--release", "r-split", *words)
+        rows = pq.read_table("scores.parquet").to_pylist()
+        counts[words] = (scored["n_reasoned"], sum(row["reason_codes"] is not None for row in rows))
+        if not words:
+            assert all((row["reason_codes"] is not None) == (row["band"] != "low") for row in rows)
+            assert {row["band"] for row in rows} == {"low", "medium", "high"}
+    assert counts[()][0] == counts[()][1] < len(rows)
+    assert counts["--reasons-for", "all"] == (len(rows), len(rows))
+    assert counts["--reasons-for", "none"] == (0, 0)
 
 
 def test_books_make_room_as_set_and_the_past_writes_none(nightly: Nightly) -> None:

@@ -36,7 +36,13 @@ FromSnapshot = Annotated[
     bool, typer.Option("--from-snapshot", help="Read the newest snapshot (features build), not the event log.")
 ]
 ReasonsCount = Annotated[int, typer.Option(min=0, max=10, help="Reasons a customer.")]
-ReasonsFor = Annotated[str, typer.Option(help="Who gets them: all, none, band:medium, band:high, or riskiest:SHARE.")]
+ReasonsFor = Annotated[
+    str,
+    typer.Option(
+        help="Who gets them: band:medium, everybody from that band's cut-off up; band:high; riskiest:SHARE; none; or "
+        "all, many times slower."
+    ),
+]
 ReasonLanguage = Annotated[str, typer.Option(help="Of reasons and of the names of segments: en or zh.")]
 Book = Annotated[
     bool | None,
@@ -64,7 +70,7 @@ def score_command(
     as_of: AsOf = None,
     from_snapshot: FromSnapshot = False,
     reasons: ReasonsCount = 3,
-    reasons_for: ReasonsFor = "all",
+    reasons_for: ReasonsFor = "band:medium",
     language: ReasonLanguage = "en",
     book: Book = None,
     table: GivenFile = None,
@@ -74,7 +80,7 @@ def score_command(
     """Score every customer and write one file, in the shop's own customer ids.
 
     The scores are also kept as a book in the workspace, from which the service answers the work list, who changed
-    band, and trends.
+    band, and trends. Every score in the band medium or high carries its reasons, unless --reasons-for says otherwise.
 
     A release of a table scores the stored table, or a new one by `--table new.csv`, of which the service learns
     nothing: `holdfast features build --table new.csv` puts it in the place of the stored one.
