@@ -6,20 +6,26 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from training.churn_backtest import ChurnBacktest
 from training.churn_report import ChurnFigures, ChurnReport
 from training.contact_curve import ContactCurve
 from training.plotting import COLOURS, OURS_COLOUR, new_figure, png, shown_model
 
-__all__ = ["backtest_png", "contacts_png"]
+__all__ = ["backtest_png", "contacts_figure", "contacts_png"]
 
 _WORTH = (2, 5, 10)  # how many offers keeping a leaver may be worth, where nobody has said
 
 
 def contacts_png(report: ChurnReport) -> bytes:
     """Leavers reached against loyal customers bothered at every cut-off, and the profit."""
-    curve = report.contacts
-    figure, (people, profit) = new_figure(11, 4.8, 2)
+    return png(contacts_figure(report.contacts, report.contacts_by_gain))
+
+
+def contacts_figure(curve: ContactCurve, by_gain: ContactCurve | None) -> Figure:
+    """The same before it is drawn; the legends stand below the axes, where no curve can run under them."""
+    figure, (people, profit) = new_figure(11, 5.4, 2)
     shares = [0.0, *(100 * row.share for row in curve.rows)]
     reached, bothered = ([0, *(getattr(row, name) for row in curve.rows)] for name in _PEOPLE)
     people.stackplot(
@@ -31,15 +37,15 @@ def contacts_png(report: ChurnReport) -> bytes:
     people.set_ylim(bottom=0)
     people.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     people.set_title("Leavers reached, loyal customers bothered")
-    people.legend(loc="upper left")
     if math.isfinite(curve.rows[0].profit):
-        _profit(profit, curve, report.contacts_by_gain, shares)
+        _profit(profit, curve, by_gain, shares)
     else:
         _profit_in_offers(profit, curve, shares)
     profit.axhline(0.0, color="grey", linestyle=":")
     profit.set(xlabel="% of the customers contacted, riskiest first", xlim=(0, 100))
-    profit.legend(loc="best")
-    return png(figure)
+    for axes in (people, profit):
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, frameon=False)
+    return figure
 
 
 def backtest_png(backtest: ChurnBacktest) -> bytes:
@@ -92,9 +98,9 @@ def _profit_in_offers(axes: Any, curve: ContactCurve, shares: list[float]) -> No
     """No costs are set: profit for several answers to how many offers it is worth to reach one leaver."""
     for place, worth in enumerate(_WORTH):
         values = [0.0, *(worth * row.leavers_reached - row.n_contacted for row in curve.rows)]
-        axes.plot(shares, values, color=COLOURS[place], label=f"reaching a leaver is worth {worth} offers")
+        axes.plot(shares, values, color=COLOURS[place], label=f"a leaver is worth {worth} offers")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    axes.set(ylabel="profit, in costs of an offer", title="Profit, if ...")
+    axes.set(ylabel="profit, in costs of an offer", title="Profit, if reaching ...")
 
 
 def _of(report: ChurnReport, name: str) -> ChurnFigures:

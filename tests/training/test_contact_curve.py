@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from features.errors import DataError, NotEnoughDataError
+from training.churn_campaign_plots import contacts_figure
 from training.contact_curve import SHARES, contact_curve
 
 LEFT = np.array([True, False, True, False, False])
@@ -64,3 +66,22 @@ def test_an_empty_shop_and_an_impossible_share_are_refused():
         contact_curve(nobody.astype(bool), nobody, nobody, nobody)
     with pytest.raises(DataError, match="above 0"):
         contact_curve(LEFT, SAID, SAID, SAID, shares=(0.0, 0.5))
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_no_legend_of_the_picture_lies_on_a_curve(known):
+    rng = np.random.default_rng(3)
+    said = rng.uniform(0, 1, 200)
+    gain, loss = (np.full(200, 40.0 if known else np.nan), np.full(200, 9.0 if known else np.nan))
+    curve = contact_curve(rng.random(200) < said, said, gain, loss)
+    figure = contacts_figure(curve, curve if known else None)
+    FigureCanvasAgg(figure).draw()
+    for axes in figure.axes:
+        legend = axes.get_legend()
+        assert legend.get_texts()
+        assert not legend.get_window_extent().overlaps(axes.get_window_extent())
+        assert not legend.get_window_extent().overlaps(axes.xaxis.label.get_window_extent())
+    left, right = (axes.get_legend().get_window_extent() for axes in figure.axes)
+    assert left.x0 >= 0
+    assert left.x1 < right.x0
+    assert right.x1 <= figure.bbox.x1
