@@ -38,12 +38,12 @@ class Fading:
         n = moment.view.n_customers
         if not len(events):
             return np.zeros(n)
-        places = events.places_where(self.column)
+        places, values = events.where(self.column)
         age_us = moment.as_of_us - events.occurred_us[places]
-        inside = (age_us > 0) & (age_us <= MEMORIES * self.memory_days * DAY_US)
-        places, age_us = places[inside], age_us[inside]
-        if not places.size:
+        inside = ((age_us > 0) & (age_us <= MEMORIES * self.memory_days * DAY_US)).nonzero()[0]
+        if not inside.size:
             return np.zeros(n)
-        weights = np.exp(age_us / (-self.memory_days * DAY_US))
-        weights *= events.column(self.column)[places]
+        places = places[inside]
+        weights = np.exp(age_us[inside] / (-self.memory_days * DAY_US))
+        weights *= values[inside]
         return np.bincount(events.customer_rows[places], weights, minlength=n).astype(np.float64, copy=False)

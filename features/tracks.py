@@ -108,6 +108,8 @@ class Track:
     @property
     def customer_rows(self) -> Ints:
         """int64 (m,): the customer row of each event."""
+        if self.offsets.size == 2:
+            return np.zeros(len(self), np.int64)
         return np.repeat(np.arange(self.offsets.size - 1), np.diff(self.offsets))
 
     def column(self, name: str) -> Column:
@@ -139,13 +141,15 @@ class Track:
             self._cache[f"last_where {name}"] = found
         return found
 
-    def places_where(self, name: str) -> Ints:
-        """int64: the places of the events whose column is not 0, ascending."""
-        found = self._cache.get(f"places_where {name}")
-        if found is None:
-            found = np.flatnonzero(self.column(name))
-            self._cache[f"places_where {name}"] = found
-        return found
+    def where(self, name: str) -> tuple[Ints, Ints]:
+        """int64 (k,) twice: the places of the events whose column is not 0, ascending, and its values there."""
+        places = self._cache.get(f"where {name}")
+        if places is None:
+            column = self.column(name)
+            places = column.nonzero()[0]
+            self._cache[f"where {name}"] = places
+            self._cache[f"values where {name}"] = column[places].astype(np.int64, copy=False)
+        return places, self._cache[f"values where {name}"]
 
     def customers_with_events(self) -> Ints:
         """int64: the rows of customers with at least one event of this track."""
@@ -207,13 +211,14 @@ def _low(track: Track) -> Column:
 
 
 def _late_hours_bounded(track: Track) -> Ints:
-    value = track.columns["value"]
-    return np.asarray(np.where(value > 0, np.clip(value, *LATE_HOURS_BOUNDS), 0), np.int64)
+    value: Ints = track.columns["value"]
+    least, most = LATE_HOURS_BOUNDS
+    return np.where(value > 0, np.minimum(np.maximum(value, least), most), 0)
 
 
 def _long_wait_minutes(track: Track) -> Ints:
-    beyond = track.columns["value"] - PATIENCE_MINUTES  # below 0 without a value, which is 0 then
-    return np.asarray(np.clip(beyond, 0, LONGEST_WAIT_MINUTES), np.int64)
+    value: Ints = track.columns["value"]  # 0 where there is none
+    return np.minimum(np.maximum(value - PATIENCE_MINUTES, 0), LONGEST_WAIT_MINUTES)
 
 
 def _through(channel: int) -> Callable[[Track], Column]:
