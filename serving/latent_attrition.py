@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,7 +14,7 @@ from features.errors import ArtefactError
 from serving import strict_json
 from serving.attrition_law import LOADS, AttritionLaw, Past
 
-__all__ = ["COUNTED", "LatentAttrition"]
+__all__ = ["COUNTED", "LatentAttrition", "past_of", "readable"]
 
 Array = npt.NDArray[np.float64]
 _WHAT = "the latent attrition of the churn model"
@@ -53,12 +53,26 @@ def _read_past(columns: Array) -> Past:
     )
 
 
+def readable(feature_names: Iterable[str]) -> tuple[str, ...]:
+    """Those of the features that the law can read."""
+    return tuple(name for name in feature_names if name in _READ)
+
+
+def past_of(values: Array, feature_names: Sequence[str], reads: Sequence[str]) -> Past:
+    """What the features `reads` of rows, float64 (n, f), say of the past."""
+    return _read_past(_columns(values, _places(feature_names, reads)))
+
+
 @dataclass(frozen=True, eq=False)
 class LatentAttrition:
-    """`shift + weight * log-odds of the law`, over the features of a model; one that the model lacks says nothing."""
+    """`shift + weight * log-odds of the law`, over the features of a model.
+
+    reads: the features that are read, of COUNTED and LOADS; any other says nothing.
+    """
 
     feature_names: tuple[str, ...]
     law: AttritionLaw
+    reads: tuple[str, ...]
     weight: float = 1.0
     shift: float = 0.0
     _places: npt.NDArray[np.int64] = field(init=False, repr=False)
@@ -66,19 +80,16 @@ class LatentAttrition:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.weight) and math.isfinite(self.shift)):
             raise ArtefactError(f"{_WHAT} has a weight or a shift that is not finite")
-        places = {name: place for place, name in enumerate(self.feature_names)}
-        object.__setattr__(self, "_places", np.array([places.get(name, -1) for name in _READ]))
+        if not set(self.reads) <= set(_READ) & set(self.feature_names):
+            raise ArtefactError(f"{_WHAT} reads a feature that the model does not name, or that the law does not know")
+        object.__setattr__(self, "_places", _places(self.feature_names, self.reads))
 
     def margins(self, values: Array) -> Array:
         """Log-odds, float64 (n,), finite, for values float64 (n, f); NaN is missing.
 
         A row's margin is the same bits whatever rows stand beside it.
         """
-        return self._margins(self._columns(values))
-
-    def past(self, values: Array) -> Past:
-        """What is read of the customers, values float64 (n, f)."""
-        return _read_past(self._columns(values))
+        return self._margins(_columns(values, self._places))
 
     def contributions(self, values: Array, usual: Array) -> Array:
         """What each feature adds to the margin, float64 (n, f + 1); the last column is the usual customer's margin.
@@ -90,7 +101,7 @@ class LatentAttrition:
         Source: Strumbelj and Kononenko 2014, Explaining prediction models and individual predictions with feature
         contributions, equation 3, with one reference.
         """
-        own, other = self._columns(values), self._columns(usual[None, :])
+        own, other = _columns(values, self._places), _columns(usual[None, :], self._places)
         players = [[_READ.index(name) for name in player] for player in _PLAYERS]
         worth = {chosen: self._margins(_mixed(own, other, players, chosen)) for chosen in _subsets(len(players))}
         found = np.zeros((values.shape[0], len(self.feature_names) + 1))
@@ -99,18 +110,12 @@ class LatentAttrition:
             shares = self._by_hazard(own[rows]) if player == len(players) - 1 else _to_first_known(own[rows])
             added = _shapley(worth, player, len(players)) * shares
             for place, column in zip(self._places[rows], added, strict=True):
-                found[:, place] += column  # what a feature would add that the model lacks is 0, or of all customers
+                found[:, place] += column  # what is not read adds the same to all: to the last column
         return found
 
     def scaled(self, weight: float) -> LatentAttrition:
         """The part with its margin times `weight`."""
         return replace(self, weight=weight * self.weight, shift=weight * self.shift)
-
-    def _columns(self, values: Array) -> Array:
-        """The features that are read, float64 (c, n)."""
-        found = np.ascontiguousarray(values[:, self._places].T)
-        found[self._places < 0] = np.nan
-        return found
 
     def _margins(self, columns: Array) -> Array:
         found = np.empty(columns.shape[1])
@@ -131,7 +136,8 @@ class LatentAttrition:
 
     def to_manifest(self) -> dict[str, object]:
         """The part as JSON values."""
-        return {"weight": self.weight, "shift": self.shift, "law": self.law.to_manifest()}
+        law = self.law.to_manifest()
+        return {"weight": self.weight, "shift": self.shift, "reads": list(self.reads), "law": law}
 
     @classmethod
     def from_manifest(cls, manifest: object, feature_names: tuple[str, ...]) -> LatentAttrition:
@@ -145,7 +151,19 @@ class LatentAttrition:
         content = dict(manifest)
         law = AttritionLaw.from_manifest(strict_json.section(content, "law", _WHAT))
         weight, shift = (strict_json.number(content, name, _WHAT) for name in ("weight", "shift"))
-        return cls(feature_names, law, weight, shift)
+        return cls(feature_names, law, strict_json.texts(content, "reads", _WHAT), weight, shift)
+
+
+def _places(feature_names: Sequence[str], reads: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Where each of _READ stands among the features; -1 for what is not read."""
+    return np.array([feature_names.index(name) if name in reads else -1 for name in _READ])
+
+
+def _columns(values: Array, places: npt.NDArray[np.int64]) -> Array:
+    """The features that are read, float64 (c, n); NaN for what is not."""
+    found = np.ascontiguousarray(values[:, places].T)
+    found[places < 0] = np.nan
+    return found
 
 
 def _subsets(n: int) -> Iterable[tuple[int, ...]]:

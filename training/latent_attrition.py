@@ -18,7 +18,7 @@ from serving.attrition_law import (
     Silence,
 )
 from serving.calibration import sigmoid, softplus
-from serving.latent_attrition import LatentAttrition
+from serving.latent_attrition import LatentAttrition, past_of
 from training.thinning import evenly
 from training.training_set import TrainingSet
 
@@ -31,37 +31,42 @@ NEEDED = ("orders_count_all", "order_gap_mean_days_all", "orders_recency_days", 
 """Without these features the law has nothing to read."""
 
 _REGULARITIES = (1, 2, 3)
-_ROWS_TO_CHOOSE, _ROWS_FOR_RATES, _ROWS = 8_000, 12_000, 40_000
-_ROUNDS_TO_CHOOSE, _ROUNDS = 25, 40
+_ROWS_TO_CHOOSE, _ROWS_FOR_RATES, _ROWS = 6_000, 12_000, 30_000
+_ROUNDS_TO_CHOOSE, _ROUNDS_BESIDE, _ROUNDS = 25, 12, 30
 _PRIOR_ROWS = 1.0
 _STEP = 1e-5
 _N_RATES = 4
 
 
-def fit_latent_attrition(rows: TrainingSet, places: Places, weights: Array, horizon_days: float) -> LatentAttrition:
+def fit_latent_attrition(
+    rows: TrainingSet, places: Places, weights: Array, horizon_days: float, reads: tuple[str, ...]
+) -> LatentAttrition:
     """The part of largest likelihood.
 
     Few rows tell how regular gaps are, more the rates of orders and signs, the most all else: about twenty numbers.
 
     Args:
-        rows: with the features NEEDED.
+        rows: customers at their cut-offs.
         places: int64, the rows to fit on.
         weights: float64 (n,), of all rows.
         horizon_days: of the label window.
+        reads: the features that may be read, NEEDED among them.
     """
 
     def on(most: int, regularity: int) -> _Likelihood:
-        return _Likelihood.of(rows, evenly(places, most), weights, horizon_days, regularity)
+        some = evenly(places, most)
+        past = past_of(rows.values[some], rows.feature_names, reads)
+        return _Likelihood.of(past, rows.labels[some], weights[some], horizon_days, regularity)
 
     best, found, least = _REGULARITIES[0], None, np.inf
     begin: Array | None = None
     for regularity in _REGULARITIES:
-        begin, loss = on(_ROWS_TO_CHOOSE, regularity).fit(_ROUNDS_TO_CHOOSE, begin)
+        begin, loss = on(_ROWS_TO_CHOOSE, regularity).fit(_ROUNDS_TO_CHOOSE if begin is None else _ROUNDS_BESIDE, begin)
         if loss < least:
             best, found, least = regularity, begin, loss
     found = on(_ROWS_FOR_RATES, best).fit(_ROUNDS, found)[0]
     many = on(_ROWS, best)
-    return many.part(rows.feature_names, many.fit_given_rates(_ROUNDS, found))
+    return many.part(rows.feature_names, reads, many.fit_given_rates(_ROUNDS, found))
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,17 +85,15 @@ class _Likelihood:
     regularity: int
 
     @classmethod
-    def of(cls, rows: TrainingSet, places: Places, weights: Array, horizon_days: float, regularity: int) -> _Likelihood:
-        # any law will do to find the columns
-        part = LatentAttrition(rows.feature_names, _law(np.zeros(_N_RATES + 5 + len(LOADS)), horizon_days, regularity))
-        past = part.past(rows.values[places])
+    def of(
+        cls, past: Past, labels: npt.NDArray[np.bool_], weights: Array, horizon_days: float, regularity: int
+    ) -> _Likelihood:
         gap = max(float(past.span_days.sum()) / max(float(past.gaps.sum()), 1.0), 1.0)
         sign = max(float(past.sign_days.sum()) / max(float(past.signs.sum()), 1.0), 1.0)
         rates = (gap, 2.0, 2.0, 2.0 * sign)
         begin = np.log([*rates, 1e-3, 2.0, 1.0, 100.0, 10.0, *[0.01] * len(LOADS)])
-        share = weights[places] / weights[places].sum()
-        labels = rows.labels[places].astype(np.float64)
-        return cls(past, labels, share, np.append(begin, [0.0, 0.0]), horizon_days, regularity)
+        begin = np.append(begin, [0.0, 0.0])
+        return cls(past, labels.astype(np.float64), weights / weights.sum(), begin, horizon_days, regularity)
 
     def fit(self, rounds: int, begin: Array | None = None) -> tuple[Array, float]:
         """The best parameters found, and their loss."""
@@ -112,9 +115,9 @@ class _Likelihood:
         best = minimize(loss, begin[_N_RATES:], jac=True, method="L-BFGS-B", options={"maxiter": rounds})
         return np.concatenate([begin[:_N_RATES], best.x])
 
-    def part(self, feature_names: tuple[str, ...], found: Array) -> LatentAttrition:
+    def part(self, feature_names: tuple[str, ...], reads: tuple[str, ...], found: Array) -> LatentAttrition:
         law = _law(found[:-2], self.horizon_days, self.regularity)
-        return LatentAttrition(feature_names, law, float(np.exp(found[-2])), float(found[-1]))
+        return LatentAttrition(feature_names, law, reads, float(np.exp(found[-2])), float(found[-1]))
 
     def loss(self, found: Array) -> tuple[float, Array]:
         """The loss and its gradient; by the rates it is a difference, by all else exact."""

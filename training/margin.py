@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from scipy.optimize import minimize
 from features.errors import NotEnoughDataError
 from features.instants import DAY_US
 from serving.calibration import sigmoid, softplus
-from serving.latent_attrition import LatentAttrition
+from serving.latent_attrition import LatentAttrition, readable
 from serving.linear_part import LinearPart
 from serving.trees import Trees
 from training.boosting import BinnedRows, boost, joined
@@ -166,10 +167,15 @@ class _Fitting:
 
     def attrition(self, places: Places) -> LatentAttrition | None:
         problem = self.settings.problem
-        learnt = {name for name, unused in zip(self.rows.feature_names, self.unused, strict=True) if not unused}
-        if problem.awaits != "return" or not learnt.issuperset(NEEDED):
+        if problem.awaits != "return" or not set(self.reads).issuperset(NEEDED):
             return None
-        return fit_latent_attrition(self.rows, places, self.weights, problem.label_window_days)
+        return fit_latent_attrition(self.rows, places, self.weights, problem.label_window_days, self.reads)
+
+    @cached_property
+    def reads(self) -> tuple[str, ...]:
+        """What the law of silence may read: a column that is blank, or may not be learnt from, is not read."""
+        columns = zip(self.rows.feature_names, self.unused, self.rows.values.T, strict=True)
+        return readable(name for name, unused, column in columns if not (unused or np.isnan(column).all()))
 
 
 def fit_rule(

@@ -27,7 +27,8 @@ LAW = AttritionLaw(
     cancelled=50.0,
     horizon_days=90.0,
 )
-PART = LatentAttrition(NAMES, LAW, weight=0.8, shift=-0.1)
+READS = NAMES[1:]
+PART = LatentAttrition(NAMES, LAW, READS, weight=0.8, shift=-0.1)
 NAN = float("nan")
 
 
@@ -44,7 +45,7 @@ def customer(**known):
 
 
 def log_odds(**known):
-    return float(LatentAttrition(NAMES, LAW).margins(np.array([customer(**known)]))[0])
+    return float(LatentAttrition(NAMES, LAW, READS).margins(np.array([customer(**known)]))[0])
 
 
 def by_integration(orders, gap, since_order, silent, signs, sign_days, tenure, late_hours):
@@ -122,15 +123,16 @@ def test_what_is_missing_says_nothing_and_every_margin_is_finite():
     assert log_odds(activity_recency_days=NAN) == log_odds(activity_recency_days=40.0)
 
 
-def test_a_feature_that_the_model_lacks_says_nothing():
-    few = tuple(name for name in NAMES if name not in ("activity_recency_days", *LOADS))
-    values = np.array([customer(activity_recency_days=40.0)])
-    columns = [NAMES.index(name) for name in few]
-    assert LatentAttrition(few, LAW).margins(values[:, columns]) == LatentAttrition(NAMES, LAW).margins(values)
-    contributions = LatentAttrition(few, LAW).contributions(values[:, columns], values[0, columns] * 0.5)
-    assert contributions.sum() == pytest.approx(
-        float(LatentAttrition(few, LAW).margins(values[:, columns])[0]), abs=1e-12
-    )
+def test_a_feature_that_is_not_read_says_nothing():
+    reads = tuple(name for name in READS if name not in ("activity_recency_days", *LOADS))
+    part = LatentAttrition(NAMES, LAW, reads)
+    values = np.array([customer(activity_recency_days=3.0, unanswered_load=2.0)])
+    assert part.margins(values)[0] == log_odds(activity_recency_days=40.0)
+    found = part.contributions(values, np.array(customer(orders_recency_days=10.0)))
+    assert found.sum() == pytest.approx(float(part.margins(values)[0]), abs=1e-12)
+    assert found[0, NAMES.index("activity_recency_days")] == found[0, NAMES.index("unanswered_load")] == 0
+    with pytest.raises(ArtefactError, match="does not name"):
+        LatentAttrition(NAMES[:4], LAW, READS)
 
 
 def made(rng, n):
@@ -169,6 +171,7 @@ def test_a_row_gets_the_same_bits_whatever_rows_stand_beside_it():
 def test_the_manifest_brings_the_part_back():
     back = LatentAttrition.from_manifest(json.loads(json.dumps(PART.to_manifest())), NAMES)
     assert back.law == LAW
+    assert back.reads == READS
     assert (back.weight, back.shift) == (0.8, -0.1)
 
 

@@ -1,6 +1,9 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
+from serving.latent_attrition import past_of
 from tests.attrition_worlds import HORIZON_DAYS, NAMES, silent_shop
 from training.boosting import bin_rows
 from training.churn_metrics import auc
@@ -11,12 +14,13 @@ from training.margin import customer_parts, fit_margin
 
 
 def fitted(rows):
-    return fit_latent_attrition(rows, np.arange(rows.n_rows), np.ones(rows.n_rows), HORIZON_DAYS)
+    return fit_latent_attrition(rows, np.arange(rows.n_rows), np.ones(rows.n_rows), HORIZON_DAYS, NAMES)
 
 
 def test_the_gradient_is_that_of_the_loss():
     rows, _ = silent_shop(np.random.default_rng(0), 300)
-    likelihood = _Likelihood.of(rows, np.arange(300), np.ones(300), HORIZON_DAYS, 2)
+    past = past_of(rows.values, NAMES, NAMES)
+    likelihood = _Likelihood.of(past, rows.labels, np.ones(300), HORIZON_DAYS, 2)
     at = likelihood.begin + np.random.default_rng(1).normal(0, 0.2, likelihood.begin.size)
     found = likelihood.loss(at)[1]
     steps = 1e-5 * np.eye(at.size)
@@ -63,3 +67,16 @@ def test_a_question_that_waits_for_the_leaving_itself_takes_no_law_of_silence():
     unused[NAMES.index("orders_count_all")] = True
     waits = ChurnSettings(folds=2)
     assert fit_margin(rows, binned, parts, waits, categories={}, unused=unused).attrition is None
+
+
+def test_a_blank_column_is_not_read_when_it_comes_back():
+    rows, _ = silent_shop(np.random.default_rng(7), 1_000)
+    values = rows.values.copy()
+    values[:, NAMES.index("activity_recency_days")] = np.nan
+    blank = dataclasses.replace(rows, values=values)
+    settings = ChurnSettings(folds=2)
+    unused = np.zeros(len(NAMES), np.bool_)
+    binned = bin_rows(values, NAMES, max_bins=63, num_threads=1, categories={}, unused=unused)
+    found = fit_margin(blank, binned, customer_parts(blank, settings), settings, categories={}, unused=unused)
+    assert found.attrition is not None
+    np.testing.assert_array_equal(found.margins(values), found.margins(rows.values))
