@@ -16,17 +16,17 @@ import pyarrow as pa
 
 from benchmarks.report import peak_rss_gib, print_and_keep
 from features import expressions as e
-from features.active_days import ACTIVE_DAY, OWN_DOING
 from features.churn_features import CHURN_FEATURES
 from features.compute import compute, compute_many
 from features.customer_view import CustomerView
+from features.day_tracks import ACTIVE_DAY, DISAPPOINTMENT_DAY, OWN_DOING
 from features.fading import MEMORIES, Fading
 from features.feature_set import FeatureSet
 from features.instants import DAY_US, HOUR_US
 from features.schema import KINDS
 from features.tracks import CHANNELS, ORDER
 
-KIND_CODES = {kind: code for code, kind in enumerate([*KINDS, ORDER, ACTIVE_DAY])}
+KIND_CODES = {kind: code for code, kind in enumerate([*KINDS, ORDER, ACTIVE_DAY, DISAPPOINTMENT_DAY])}
 START_US = 1_700_000_000 * 1_000_000
 DAYS = 720
 MIX = {
@@ -100,13 +100,23 @@ def polars_frame(events: pa.Table) -> pl.DataFrame:
         .first()
         .with_columns(pl.lit(ORDER).alias("kind"))
     )
-    days = (
-        frame.filter(pl.col("kind").is_in(OWN_DOING))
-        .group_by("customer", (pl.col("occurred_us") // DAY_US).alias("day"))
-        .agg(pl.col("customer_key").first(), pl.col("occurred_us").min())
-        .select("customer", "customer_key", "occurred_us", pl.lit(ACTIVE_DAY).alias("kind"))
-    )
-    parts = [frame, orders.select(frame.columns), days]
+
+    def days(kind: str, counted: pl.Expr) -> pl.DataFrame:
+        return (
+            frame.filter(counted)
+            .group_by("customer", (pl.col("occurred_us") // DAY_US).alias("day"))
+            .agg(pl.col("customer_key").first(), pl.col("occurred_us").min())
+            .select("customer", "customer_key", "occurred_us", pl.lit(kind).alias("kind"))
+        )
+
+    fault = (pl.col("kind") == "return") & (pl.col("topic") != "changed_mind").fill_null(value=False)
+    poor = (pl.col("kind") == "review") & (pl.col("value") <= 2)
+    parts = [
+        frame,
+        orders.select(frame.columns),
+        days(ACTIVE_DAY, pl.col("kind").is_in(OWN_DOING)),
+        days(DISAPPOINTMENT_DAY, fault | poor),
+    ]
     frame = pl.concat(parts, how="diagonal").sort("customer", "occurred_us")
     hour = pl.col("occurred_us") // HOUR_US % 24
     first_of_item = (pl.int_range(pl.len()).over("customer", "kind", "item") > 0).alias("repeated_item")
@@ -153,7 +163,9 @@ def polars_expression(expression: object, as_of_us: int) -> pl.Expr:  # noqa: C9
         case e.Total(track, column, days, back):
             return pl.when(window(track, days, back)).then(pl.col(column)).otherwise(0).sum()
         case Fading(track, column, memory):
-            faded = pl.col(column) * ((pl.col("occurred_us") - as_of_us) / (memory * DAY_US)).exp()
+            faded = (1 if column is None else pl.col(column)) * (
+                (pl.col("occurred_us") - as_of_us) / (memory * DAY_US)
+            ).exp()
             return pl.when(window(track, MEMORIES * memory)).then(faded).otherwise(0.0).sum()
         case e.Age(track, first):
             instants = pl.when(window(track, None)).then(pl.col("occurred_us"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from features.active_days import ACTIVE_DAY, OWN_DOING
+from features.day_tracks import ACTIVE_DAY, OWN_DOING
 from features.expressions import (
     Age,
     Count,

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from features.active_days import ACTIVE_DAY, OWN_DOING, active_days
+from features.day_tracks import ACTIVE_DAY, DISAPPOINTMENT_DAY, FAULTS, OWN_DOING, days_of, where
 from features.raw_events import RawEvents, encode_events
 from features.schema import KINDS
 from features.sorting import stable_order
@@ -84,7 +84,7 @@ class CustomerView:
         return np.fromiter((known.get(key, -1) for key in customer_keys), np.int64, len(customer_keys))
 
     def track(self, name: str) -> Track:
-        """The events of one kind, or the derived track ORDER or ACTIVE_DAY.
+        """The events of one kind, or a derived track: ORDER, ACTIVE_DAY or DISAPPOINTMENT_DAY.
 
         Raises:
             KeyError: there is no such track.
@@ -92,7 +92,9 @@ class CustomerView:
         found = self._tracks.get(name)
         if found is None:
             if name == ACTIVE_DAY:
-                found = active_days([self.track(kind) for kind in OWN_DOING])
+                found = days_of([self.track(kind) for kind in OWN_DOING])
+            elif name == DISAPPOINTMENT_DAY:
+                found = days_of([where(self.track(kind), column) for kind, column in FAULTS])
             elif name in TRACKS:
                 found = self._slice(TRACKS.index(name))
             else:

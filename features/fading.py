@@ -25,11 +25,11 @@ class Fading:
     """The sum of `column * exp(-age_days / memory_days)` over the events of a track; never missing, 0 without events.
 
     The window is `[as_of - 12 * memory_days, as_of)`: an older event would weigh less than exp(-12) = 6e-6 and is left
-    out. `column` is of integers or booleans.
+    out. `column` is of integers or booleans; without one every event counts as 1.
     """
 
     track: str
-    column: str
+    column: str | None = None
     memory_days: int = 30
 
     def evaluate(self, moment: Moment) -> Floats:
@@ -38,7 +38,10 @@ class Fading:
         n = moment.view.n_customers
         if not len(events):
             return np.zeros(n)
-        places, values = events.where(self.column)
+        if self.column is None:
+            places, values = np.arange(len(events)), np.ones(len(events), np.int64)
+        else:
+            places, values = events.where(self.column)
         age_us = moment.as_of_us - events.occurred_us[places]
         inside = ((age_us > 0) & (age_us <= MEMORIES * self.memory_days * DAY_US)).nonzero()[0]
         if not inside.size:

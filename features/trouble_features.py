@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from features.day_tracks import DISAPPOINTMENT_DAY
 from features.expressions import AgeWhere, Count, LastValue, Ratio, Total
 from features.fading import Fading
 from features.feature_set import Feature
@@ -21,7 +22,7 @@ def trouble_features() -> Iterator[Feature]:
     yield from _satisfaction()
 
 
-def _load(name: str, track: str, column: str, unit: str, group: str, words: str) -> Feature:
+def _load(name: str, track: str, column: str | None, unit: str, group: str, words: str) -> Feature:
     expression = Fading(track, column)
     meaning = f"{words}, each weighing exp(-days ago / {expression.memory_days})"
     return Feature(f"{name}_load", expression, unit, NEVER, meaning, group)
@@ -46,8 +47,8 @@ def _returns() -> Iterator[Feature]:
         "refunds over spend in the last 365 days",
         "returns",
     )
-    words = "returns with a reason that is not a change of mind"
-    yield _load("returns_at_fault", "return", "at_fault", "returns", "returns", words)
+    words = "days with a return that is not a change of mind, or a review of 1 or 2 stars"
+    yield _load("disappointments", DISAPPOINTMENT_DAY, None, "days", "returns", words)
 
 
 def _deliveries() -> Iterator[Feature]:
@@ -162,4 +163,4 @@ def _satisfaction() -> Iterator[Feature]:
         for days in (30, 90):
             yield _sum(f"{noun}_low", track, "low", days, "satisfaction", f"{noun} of 1 or 2")
         yield _since(f"{noun}_low", track, "low", "satisfaction", f"{noun.removesuffix('s')} of 1 or 2")
-        yield _load(f"{noun}_low", track, "low", noun, "satisfaction", f"{noun} of 1 or 2")
+    yield _load("csat_low", "csat", "low", "csat", "satisfaction", "csat of 1 or 2")

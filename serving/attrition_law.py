@@ -42,8 +42,7 @@ LOADS: Mapping[str, float] = {
     "support_wait_load": 360.0,
     "stockouts_load": 1.0,
     "csat_low_load": 1.0,
-    "reviews_low_load": 1.0,
-    "returns_at_fault_load": 1.0,
+    "disappointments_load": 1.0,
 }
 """What went wrong, as features that fade with MEMORY_DAYS, each with the amount that counts as one trouble."""
 

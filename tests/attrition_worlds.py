@@ -31,7 +31,7 @@ def silent_shop(rng, n, *, regularity=2, hazard=0.002, trouble=0.03):
         days = {int(day) for day in past} | set(signs)
         load = sum(48.0 * np.exp(-(AT - day) / MEMORY_DAYS) for day in late if day < AT)
         gap = np.mean(np.diff(past)) if len(past) > 1 else np.nan
-        rows.append([len(past), gap, AT - joined, AT - past[-1], AT - last, len(days), 0.0, load, *[0.0] * 6])
+        rows.append([len(past), gap, AT - joined, AT - past[-1], AT - last, len(days), 0.0, load, *[0.0] * 5])
         gone.append(left < AT)
         returned.append(any(AT <= day < AT + HORIZON_DAYS for day in orders))
     labels = ~np.array(returned)

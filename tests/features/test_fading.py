@@ -29,15 +29,14 @@ def ago(days):
     return AS_OF - int(days * DAY_US)
 
 
-def test_there_are_seven_loads():
+def test_there_are_six_loads():
     assert set(LOADS.names) == {
         "late_delivery_load",
         "unanswered_load",
         "support_wait_load",
         "stockouts_load",
         "csat_low_load",
-        "reviews_low_load",
-        "returns_at_fault_load",
+        "disappointments_load",
     }
 
 
@@ -63,7 +62,7 @@ def test_a_contact_without_an_answer_has_no_wait_and_a_delivery_of_unknown_laten
 )
 def test_a_return_is_at_fault_where_its_topic_says_so(topic, counted):
     found = loads(event("a", "return", ago(30), topic=topic), event("a", "support", ago(30), topic=topic, value=5))
-    assert found == ({"returns_at_fault_load": pytest.approx(math.exp(-1))} if counted else {})
+    assert found == ({"disappointments_load": pytest.approx(math.exp(-1))} if counted else {})
 
 
 def test_each_trouble_fades_by_its_own_age_and_the_next_customers_does_not_count():
@@ -78,9 +77,19 @@ def test_each_trouble_fades_by_its_own_age_and_the_next_customers_does_not_count
     )
     assert found == {
         "csat_low_load": pytest.approx(math.exp(-0.1) + math.exp(-1.1)),
-        "reviews_low_load": pytest.approx(math.exp(-1 / 60)),
+        "disappointments_load": pytest.approx(math.exp(-1 / 60)),
         "stockouts_load": pytest.approx(math.exp(-3)),
     }
+
+
+def test_an_item_that_goes_back_and_is_reviewed_badly_the_same_day_disappointed_once():
+    noon = us("2026-06-20T12:00:00Z")
+    both = (event("a", "return", noon, topic="damaged"), event("a", "review", noon + 5, value=1))
+    once = {"disappointments_load": pytest.approx(math.exp(-(AS_OF - noon) / DAY_US / 30))}
+    assert loads(*both) == once
+    assert loads(*both, event("a", "review", noon + DAY_US, value=4)) == once
+    twice = loads(*both, event("a", "review", noon + DAY_US, value=2))["disappointments_load"]
+    assert twice == pytest.approx(once["disappointments_load"].expected * (1 + math.exp(1 / 30)))
 
 
 def test_the_window_reaches_back_twelve_memories_and_ends_before_as_of():

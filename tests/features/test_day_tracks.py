@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from features.active_days import ACTIVE_DAY, OWN_DOING
 from features.churn_features import CHURN_FEATURES
 from features.compute import compute
 from features.customer_view import TRACKS, CustomerView
+from features.day_tracks import ACTIVE_DAY, OWN_DOING
 from features.instants import DAY_US, HOUR_US
 from features.schema import KINDS
 from tests.event_tables import event, event_table, us

@@ -1,4 +1,4 @@
-"""The derived track of active days: the first event of each (customer, UTC day) that the customer's own doing left."""
+"""Derived tracks of days: the first event of each (customer, UTC day) among those of several kinds."""
 
 from __future__ import annotations
 
@@ -10,26 +10,32 @@ from features.instants import DAY_US
 from features.sorting import stable_order
 from features.tracks import Ints, Track
 
-__all__ = ["ACTIVE_DAY", "OWN_DOING", "active_days"]
+__all__ = ["ACTIVE_DAY", "DISAPPOINTMENT_DAY", "FAULTS", "OWN_DOING", "days_of", "where"]
 
 ACTIVE_DAY = "active_day"
-"""The name of the track. It is made when it is first asked for, and is not among the arrays of a view."""
+"""The name of a track. It is made when it is first asked for, and is not among the arrays of a view."""
+
+DISAPPOINTMENT_DAY = "disappointment_day"
+"""The name of the track of days on which an item proved wrong: it went back, or was reviewed badly, or both."""
+
+FAULTS = (("return", "at_fault"), ("review", "low"))
+"""The kinds of event, and the column that must be true, that tell of a disappointment."""
 
 OWN_DOING = ("view", "cart", "purchase", "return", "support", "csat", "nps", "review", "login", "cancel")
 """The kinds of event that say that the customer was there, as what the shop sends, shows or delivers does not."""
 
 
-def active_days(tracks: Sequence[Track]) -> Track:
-    """The active days of the n customers of some tracks, each at the instant of its first event.
+def days_of(tracks: Sequence[Track]) -> Track:
+    """The days of the n customers on which one of some tracks has an event, each at the instant of the first.
 
     Each track gives at most one instant a customer and day before they are put together, so memory is bounded by the
-    active days of each kind. The result has instants alone: no columns, no items, and nothing is known of recording.
+    days of each kind. The result has instants alone: no columns, no items, and nothing is known of recording.
 
     >>> day = DAY_US
     >>> offsets, times = np.array([0, 3, 4]), np.array([5, 9, day + 1, 7])
     >>> views = Track(offsets, times, times, np.zeros(4, np.int32), {})
     >>> logins = Track(np.array([0, 1, 1]), np.array([2]), np.array([2]), np.zeros(1, np.int32), {})
-    >>> found = active_days([views, logins])
+    >>> found = days_of([views, logins])
     >>> found.offsets.tolist(), found.occurred_us.tolist()
     ([0, 2, 3], [2, 86400000001, 7])
     """
@@ -50,6 +56,12 @@ def active_days(tracks: Sequence[Track]) -> Track:
     first = np.minimum.reduceat(instant.take(order), starts)
     counts = np.bincount(key.take(starts) // span, minlength=n)
     return _track(np.concatenate(([0], np.cumsum(counts))), first)
+
+
+def where(track: Track, column: str) -> Track:
+    """The events of a track whose column is true, as instants alone."""
+    places = track.where(column)[0]
+    return _track(np.searchsorted(places, track.offsets), track.occurred_us[places])
 
 
 def _of_one(instants: list[Ints]) -> Track:
