@@ -143,13 +143,14 @@ class Track:
 
     def where(self, name: str) -> tuple[Ints, Ints]:
         """int64 (k,) twice: the places of the events whose column is not 0, ascending, and its values there."""
-        places = self._cache.get(f"where {name}")
-        if places is None:
+        places, values = self._cache.get(f"where {name}"), self._cache.get(f"values where {name}")
+        if places is None or values is None:  # either may be missing: a view is read by several threads
             column = self.column(name)
             places = column.nonzero()[0]
+            values = column[places].astype(np.int64, copy=False)
             self._cache[f"where {name}"] = places
-            self._cache[f"values where {name}"] = column[places].astype(np.int64, copy=False)
-        return places, self._cache[f"values where {name}"]
+            self._cache[f"values where {name}"] = values
+        return places, values
 
     def customers_with_events(self) -> Ints:
         """int64: the rows of customers with at least one event of this track."""
