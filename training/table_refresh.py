@@ -28,7 +28,7 @@ def refresh_table(
 
     Raises:
         ConfigurationError: there is no such file or id column, the release reads the event log, or a later table is
-            stored.
+            stored, or the labelled one of this very instant.
         DataError: a column is missing or of another kind than in training; the message names it.
         ArtefactError: there is no such release, or it was altered.
     """

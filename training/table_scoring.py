@@ -16,8 +16,8 @@ from features.labelled_table import EncodedTable, TableForm, encode, read_labell
 from features.pseudonyms import Pseudonyms
 from features.table_features import TableFeatures
 from features.workspace import Workspace
-from training.score_sources import FeatureChunk, newest_snapshot
-from training.table_store import feature_table, store_table
+from training.score_sources import FeatureChunk, SnapshotFeatures, newest_snapshot
+from training.table_store import feature_table, has_labels, store_table
 
 __all__ = ["GivenTable", "TableRows", "read_given"]
 
@@ -60,13 +60,20 @@ class TableRows:
         """Keep these rows as the newest stored table, from which the service answers within a second.
 
         Raises:
-            ConfigurationError: a later one of these columns is stored, and would go on being answered from.
+            ConfigurationError: a later one of these columns is stored, and would go on being answered from; or one of
+                the same instant with the labels that versions are compared by, which would be lost.
         """
-        stored = _stored_as_of(workspace, self.encoded.features)
-        if stored is not None and stored > self.as_of_us:
+        stored = _stored(workspace, self.encoded.features)
+        if stored is not None and stored.as_of_us > self.as_of_us:
             raise ConfigurationError(
-                f"the stored table is as of {format_instant(stored)}, later than {format_instant(self.as_of_us)}; the "
-                "service answers from the latest, so name the instant at which this one was written (--as-of)"
+                f"the stored table is as of {format_instant(stored.as_of_us)}, later than "
+                f"{format_instant(self.as_of_us)}; the service answers from the latest, so name the instant at which "
+                "this one was written (--as-of)"
+            )
+        if stored is not None and stored.as_of_us == self.as_of_us and has_labels(stored.path):
+            raise ConfigurationError(
+                f"the table that was learnt from is stored as of {format_instant(self.as_of_us)} too, with the labels "
+                "by which versions are compared; name the later instant at which this one was written (--as-of)"
             )
         labels: npt.NDArray[np.int8] = np.full(len(self.keys), -1, np.int8)
         return store_table(workspace, self.encoded, self.customer_ids, self.keys, labels, self.as_of_us)
@@ -87,9 +94,9 @@ def read_given(workspace: Workspace, features: TableFeatures, given: GivenTable)
     return TableRows(encoded, table.customer_ids, keys, given.as_of_us, notes)
 
 
-def _stored_as_of(workspace: Workspace, features: TableFeatures) -> int | None:
+def _stored(workspace: Workspace, features: TableFeatures) -> SnapshotFeatures | None:
     try:
-        return newest_snapshot(workspace, features).as_of_us
+        return newest_snapshot(workspace, features)
     except ArtefactError:  # there is none
         return None
 

@@ -21,7 +21,7 @@ from features.tables import IDENTITIES, upsert
 from features.workspace import Workspace
 from serving.snapshots import UNSEEN
 
-__all__ = ["CHURNED", "check_names", "feature_table", "read_stored", "store_table"]
+__all__ = ["CHURNED", "check_names", "feature_table", "has_labels", "read_stored", "store_table"]
 
 CHURNED = "label_churned"
 """The column with what the table's label said: 1 churned, 0 stayed, -1 not known."""
@@ -90,3 +90,8 @@ def read_stored(path: Path, names: tuple[str, ...]) -> tuple[list[str], npt.NDAr
         return rows["customer_key"].to_pylist(), values, rows[CHURNED].to_numpy().astype(np.int8)
     except (OSError, pa.ArrowException, KeyError):
         raise ArtefactError(f"the stored table {path.name} is gone or is none; train again") from None
+
+
+def has_labels(path: Path) -> bool:
+    """Whether a stored table tells of anybody who churned or stayed."""
+    return bool((pq.read_table(path, columns=[CHURNED])[CHURNED].to_numpy() >= 0).any())

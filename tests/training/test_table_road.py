@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pyarrow.parquet as pq
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -331,6 +332,19 @@ def test_newer_table_takes_the_place_of_the_stored_one_and_an_older_one_does_not
     assert former.status_code == 404
     with pytest.raises(ConfigurationError, match="the service answers from the latest"):
         run(copied, "features", "build", "--table", new, "--as-of", "2024-01-01T00:00:00Z")
+
+
+@pytest.mark.slow
+def test_table_of_the_instant_of_the_labelled_one_is_refused_and_the_labels_stay(
+    business: tuple[Workspace, dict[str, Any]], tmp_path: Path
+) -> None:
+    workspace, before = business[0], stored_files(business[0])
+    (stored,) = workspace.snapshots.glob("table-*.parquet")
+    learnt_at = pq.read_schema(stored).metadata[b"as_of"].decode()
+    new = str(write_table(tmp_path / "new.csv", [row[:-1] for row in customers(20)], HEADER[:-1]))
+    with pytest.raises(ConfigurationError, match=f"learnt from is stored as of {learnt_at} too, with the labels"):
+        run(workspace, "features", "build", "--table", new, "--as-of", learnt_at)
+    assert stored_files(workspace) == before
 
 
 @pytest.mark.slow
