@@ -174,7 +174,8 @@ def _sentence(phrases: Phrases, shown: Shower, ends: _Ends, value: float, usual:
     if math.isnan(value):
         return phrases["missing"].format() + (ends.of(usual, own=True) if own else "")
     said = shown(value)
-    if (said.number == "0" or value == 0) and "zero" in phrases:
+    as_zero = value == 0 or (said.number == "0" and "{value" in phrases["text"])  # else it does not show as 0
+    if as_zero and "zero" in phrases:
         text = phrases["zero"]
     elif value < 0 and "negative" in phrases:
         text = phrases["negative"].format(value=shown(-value).text)

@@ -100,6 +100,9 @@ GAPS = {"order_gap_mean_days_all": 21.2}
         ("support_wait_load", {"support_wait_load": 140.2, "support_wait_minutes_90d": 372},
          "waited 6.2 hours on average for support's answer in the last 90 days", "最近 90 天平均等待客服答复 6.2 小时"),
         ("disappointments_load", {"disappointments_load": 0.0}, "no item disappointed", "没有令其失望的商品"),
+        # four months ago: little weight is left of it, but it happened
+        ("disappointments_load", {"disappointments_load": 0.02},
+         "an item disappointed: it was sent back, or got a poor review", "有商品令其失望：退回或给了差评"),
         # 32 of 33 active days lie in the 400 days before the last 90: 32 / 400 * 90 = 7.2
         ("active_days_count_90d", {"active_days_count_90d": 1, "active_days_count_all": 33, "tenure_days": 490},
          "was seen on 1 day in the last 90 days; usually 7", "最近 90 天中有 1 天有活动；通常 7 天"),
