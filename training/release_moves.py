@@ -205,7 +205,8 @@ def compare_releases(
 def write_movers(workspace: Workspace, found: ReleaseMoves, out: Path) -> int:
     """Write the customers who change band as CSV, in the shop's own ids; returns how many.
 
-    Who has no known id of the shop is left out.
+    Every row names what was compared, and as of when. Who has no known id of the shop is left out. The file appears
+    whole or not at all.
     """
     moves = found.moves
     rows = np.flatnonzero(moves.changed)
@@ -224,11 +225,19 @@ def write_movers(workspace: Workspace, found: ReleaseMoves, out: Path) -> int:
             "churn_probability_after": moves.second.probabilities[rows],
             "moved_by": pa.array(np.where(moves.by_cutoffs[rows], "cut-offs", "score").tolist(), pa.string()),
             "main_cause": pa.array(causes[moves.main_cause].tolist(), pa.string()),
+            "compared_before": pa.repeat(moves.first.name, rows.size),
+            "compared_after": pa.repeat(moves.second.name, rows.size),
+            "as_of": pa.repeat(format_instant(found.as_of_us), rows.size),
         }
     )
     known = table.filter(pc.is_valid(table["customer_id"]))
     out.parent.mkdir(parents=True, exist_ok=True)
-    pa_csv.write_csv(known, out)
+    staged = out.with_name(f".{out.name}.part")
+    try:
+        pa_csv.write_csv(known, staged)
+        staged.replace(out)
+    finally:
+        staged.unlink(missing_ok=True)
     return int(known.num_rows)
 
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from features.churn_features import CHURN_FEATURES
 from features.errors import ArtefactError, ConfigurationError
-from features.instants import DAY_US, parse_instant
+from features.instants import DAY_US, format_instant, parse_instant
 from features.workspace import Workspace
 from serving.bands import Bands
 from training.cli.context import CliContext
@@ -92,6 +92,16 @@ def test_the_file_holds_exactly_the_customers_who_change_band(made, moves, tmp_p
     assert {row["moved_by"] for row in rows} <= {"score", "cut-offs"}
     # the shop's own ids, not our pseudonyms
     assert not {row["customer_id"] for row in rows} & set(moves.customer_keys)
+
+
+def test_every_mover_names_what_was_compared_and_as_of_when(made, moves, tmp_path):
+    write_movers(made, moves, tmp_path / "movers.csv")
+    rows = pa_csv.read_csv(
+        tmp_path / "movers.csv", convert_options=pa_csv.ConvertOptions(column_types={"as_of": "string"})
+    ).to_pylist()
+    told = {(row["compared_before"], row["compared_after"], row["as_of"]) for row in rows}
+    assert told == {(moves.moves.first.name, moves.moves.second.name, format_instant(moves.as_of_us))}
+    assert [path.name for path in tmp_path.iterdir()] == ["movers.csv"]
 
 
 def test_models_of_different_questions_are_refused(made, sides, quick_settings):
