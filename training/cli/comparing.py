@@ -126,10 +126,6 @@ def _show(found: ReleaseMoves) -> None:
         typer.echo("Level for all: what the base rate, the calibration and the season moved for everybody alike.")
 
 
-def _spaced(code: str) -> str:
-    return code.replace("_", " ")
-
-
 def _defined(figures: Any) -> dict[str, Any]:
     """JSON has no NaN: an undefined figure is null."""
     return {name: value if math.isfinite(value) else None for name, value in figures.items()}
