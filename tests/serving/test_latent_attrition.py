@@ -168,6 +168,16 @@ def test_a_row_gets_the_same_bits_whatever_rows_stand_beside_it():
     assert [PART.margins(values[row : row + 1])[0] for row in range(50)] == together[:50].tolist()
 
 
+def test_contributions_of_one_customer_take_one_pass_and_have_the_bits_of_those_among_many(monkeypatch):
+    values = made(np.random.default_rng(6), 200)
+    together = PART.contributions(values, values[5])
+    passes, law = [], AttritionLaw.log_odds
+    monkeypatch.setattr(AttritionLaw, "log_odds", lambda self, past: passes.append(past) or law(self, past))
+    for row in range(20):
+        np.testing.assert_array_equal(PART.contributions(values[row : row + 1], values[5])[0], together[row])
+    assert len(passes) == 20
+
+
 def test_the_manifest_brings_the_part_back():
     back = LatentAttrition.from_manifest(json.loads(json.dumps(PART.to_manifest())), NAMES)
     assert back.law == LAW
