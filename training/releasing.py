@@ -23,7 +23,7 @@ from serving.policy import Policy
 from serving.recommender import Recommender
 from serving.release import load_release, write_release
 from training.band_costs import bands_for
-from training.churn_files import read_churn_parts
+from training.churn_files import ChurnParts, read_churn_parts
 from training.cost_settings import CostSettings
 from training.registry import CHAMPION, CHURN, RECOMMENDER, ModelVersion, Registry
 from training.release_settings import ReleaseSettings
@@ -73,7 +73,7 @@ def release(
     """
     churn_version = registry.version(CHURN, churn)
     churn_files = registry.files(churn_version)
-    parts = read_churn_parts(churn_files)
+    parts = _read(churn_version, churn_files)
     inputs: ModelInputs = feature_set if parts.table is None else parts.table
     recommender_version = registry.version(RECOMMENDER, recommender) if parts.table is None else None
     versions = [churn_version] if recommender_version is None else [churn_version, recommender_version]
@@ -127,13 +127,31 @@ def put_in_store(folder: Path, bentoml_home: Path, feature_set: FeatureSet) -> s
     return tag
 
 
+def _read(version: ModelVersion, files: Mapping[str, bytes]) -> ChurnParts:
+    try:
+        return read_churn_parts(files)
+    except ArtefactError as error:
+        raise ArtefactError(
+            f"{version.name} {version.version} cannot be released: {error}; {_newer(version)}"
+        ) from None
+
+
+def _newer(version: ModelVersion) -> str:
+    """How a version that this code cannot read is replaced: figures cannot compare another with it."""
+    name = version.name.removeprefix("holdfast-")
+    return (
+        f"where a newer version is trained already, it takes this one's place by: holdfast promote {name} --force "
+        '--why "made by this code"'
+    )
+
+
 def _check_fingerprints(feature_set: ModelInputs, *versions: ModelVersion) -> None:
     for version in versions:
         recorded = version.tags.get("fingerprint", "")
         if recorded != feature_set.fingerprint():
             raise ArtefactError(
                 f"{version.name} {version.version} was trained with feature set {recorded[:12] or 'unknown'}, this "
-                f"code computes {feature_set.fingerprint()[:12]}; train it again"
+                f"code computes {feature_set.fingerprint()[:12]}; train it again, and {_newer(version)}"
             )
 
 

@@ -174,6 +174,22 @@ def test_models_of_different_feature_sets_are_not_released_together(
     assert not workspace.releases.exists()
 
 
+def test_a_champion_that_this_code_cannot_read_is_refused_with_the_way_out(
+    workspace: Workspace, both: Registry, churn: ChurnModel
+) -> None:
+    files = churn.to_files()
+    older = files | {"churn.json": files["churn.json"].replace(b'"format": 3', b'"format": 2')}
+    register(both, CHURN, older)
+    way_out = r'takes this one\'s place by: holdfast promote churn --force --why "made by this code"'
+    says = rf"holdfast-churn 2 cannot be released: churn\.json is not a churn model of format 3.* {way_out}"
+    with pytest.raises(ArtefactError, match=says):
+        released(workspace, both, churn=2)
+    register(both, CHURN, files, fingerprint="f" * 64)
+    with pytest.raises(ArtefactError, match=f"holdfast-churn 3 was trained with .* {way_out}"):
+        released(workspace, both, churn=3)
+    assert not workspace.releases.exists()
+
+
 def test_a_damaged_release_folder_is_refused_and_not_copied(workspace: Workspace, both: Registry) -> None:
     made = released(workspace, both)
     (made.folder / "churn" / "booster.txt").write_bytes(b"trap")
