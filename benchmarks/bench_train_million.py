@@ -3,8 +3,8 @@
 Rows of the simulated shop are drawn with replacement, each stretched a little so that no two are alike, to 1,000,000
 rows of 100 features. Both sides boost the same number of rounds with the same parameters and threads on 85% of the
 customers and watch the log-loss of the others; ours also sorts, fits the linear part and the law of silence, weighs
-all three, and learns when customers return and how much they order. Calibration is timed and left out of the ratio; so is making the rows. Times
-are CPU seconds, which a busy machine does not stretch, medians over the repeats.
+all three, and learns when customers return and how much they order. Calibration is timed and left out of the ratio; so
+is making the rows. Times are CPU seconds, which a busy machine does not stretch, medians over the repeats.
 Run: python -m benchmarks.bench_train_million [--rows 1000000] [--rounds 150] [--repeats 3]
 """
 
