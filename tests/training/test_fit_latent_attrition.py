@@ -57,6 +57,25 @@ def test_the_margin_leans_on_the_law_where_customers_leave_unseen():
     assert auc(unseen.labels, found.margins(unseen.values)) > auc(unseen.labels, alone) - 0.005
 
 
+@pytest.mark.parametrize("folds", [2, 3])
+def test_the_law_that_judges_customers_was_fitted_without_them(monkeypatch, folds):
+    rows, _ = silent_shop(np.random.default_rng(8), 900)
+    settings, unused = ChurnSettings(folds=folds), np.zeros(len(NAMES), np.bool_)
+    parts, fitted_on = customer_parts(rows, settings), []
+
+    def spied(rows, places, *rest):
+        fitted_on.append(places)
+        return fit_latent_attrition(rows, places, *rest)
+
+    monkeypatch.setattr("training.margin.fit_latent_attrition", spied)
+    binned = bin_rows(rows.values, NAMES, max_bins=63, num_threads=1, categories={}, unused=unused)
+    fit_margin(rows, binned, parts, settings, categories={}, unused=unused)
+    *by_part, last = fitted_on
+    assert [places.tolist() for places in by_part] == [part.fitting.tolist() for part in parts]
+    assert all(not set(part.held_out) & set(places) for part, places in zip(parts, by_part, strict=True))
+    assert last.size == rows.n_rows  # what is released learns from everybody
+
+
 def test_a_question_that_waits_for_the_leaving_itself_takes_no_law_of_silence():
     rows, _ = silent_shop(np.random.default_rng(6), 1_000)
     settings = ChurnSettings(folds=2, problem=ChurnProblem(kind="cancel"))
