@@ -47,7 +47,7 @@ types: $(READY)
 unit: $(READY)
 	$(BIN)/python -m pytest -m "not (slow or service or packaging or realdata)"
 
-bench: bench-features bench-import bench-train bench-batch-scoring bench-reasons bench-http bench-known-answers ## every benchmark; tables here, JSON under benchmarks/results
+bench: bench-features bench-import bench-train bench-batch-scoring bench-reasons bench-http bench-known-answers ## every benchmark that needs no files of a real shop; tables here, JSON under benchmarks/results
 
 bench-features: $(READY)
 	$(BIN)/python -m benchmarks.bench_features
