@@ -11,8 +11,8 @@ both given the past up to L, and h the hazard,
 
     odds of having left = integral over s in (0, t] of h(s) S(s) V(s) / (S(t) V(t)) ds
 
-since whoever left at s had to be silent until s only. Who is still there orders within the horizon with probability
-F = integral of the density of the next order times the survival of the hazard until then. So
+to first order in the hazard, since whoever left at s had to be silent until s only. Who is still there orders within
+the horizon with probability F = integral of the density of the next order times the survival of the hazard until then:
 
     P(no order within the horizon) = 1 - F / (1 + odds of having left).
 
@@ -44,7 +44,10 @@ LOADS: Mapping[str, float] = {
     "csat_low_load": 1.0,
     "disappointments_load": 1.0,
 }
-"""What went wrong, as features that fade with MEMORY_DAYS, each with the amount that counts as one trouble."""
+"""What went wrong, as features that fade with MEMORY_DAYS, each with the amount that counts as one trouble.
+
+The first may come to a customer who has left; all others are signs of life themselves, so they came before the silence.
+"""
 
 MEMORY_DAYS = 30.0
 MOST_REGULAR = 4
@@ -73,7 +76,8 @@ class Past:
 
     gaps: orders but the first. span_days: from the first to the last. silent_order_days: from the last order to the
     last sign of life. silent_days: from that to now. signs, sign_days: active days without an order, and the days in
-    which they came. tenure_days: since the first order. cancelled: 1 or 0.
+    which they came. tenure_days: since the first order. late_days: since the last late delivery; inf where there was
+    none. cancelled: 1 or 0.
     """
 
     gaps: Array
@@ -84,6 +88,7 @@ class Past:
     sign_days: Array
     tenure_days: Array
     loads: Array
+    late_days: Array
     cancelled: Array
 
 
@@ -92,12 +97,20 @@ class Silence:
     """What the rates alone say; see `AttritionLaw.silence`.
 
     days: integral of S V / S(t) V(t) over the silence, float64 (n,). fading_days: the same, each moment weighed by how
-    much stronger troubles were then. returning: P(order in slice j of the horizon | still there), float64 (n, j).
+    much stronger troubles were then. late_days: the same from the last late delivery on.
+    returning: P(order in slice j of the horizon | still there), float64 (n, j).
     """
 
     days: Array
     fading_days: Array
+    late_days: Array
     returning: Array
+
+    def of_loads(self) -> Array:
+        """What each of LOADS is multiplied by in the odds of having left, float64 (n, len(LOADS))."""
+        found = np.repeat(self.fading_days[:, None], len(LOADS), axis=1)
+        found[:, 0] = self.late_days
+        return found
 
 
 @dataclass(frozen=True)
@@ -111,7 +124,7 @@ class AttritionLaw:
     troubles: added to the hazard for each trouble of LOADS fresh in mind.
     ahead: the base hazard of the coming days over that of the past: troubles are yet to come.
     cancelled: added to the odds of having left by a cancel.
-    horizon_days: of the window in which an order is waited for.
+    horizon_days: of the window in which an order is waited for; it is taken to begin at once, whatever the gap to act.
     """
 
     regularity: int
@@ -155,18 +168,21 @@ class AttritionLaw:
         still = self._survival(now, gaps, gap_days)
         seen -= (still - signs * np.log1p(past.silent_days / sign_days))[:, None]
         weights = np.exp(np.minimum(seen, _FARTHEST)) * (past.silent_days[:, None] * _WEIGHTS)
-        stronger = np.exp(np.minimum((past.silent_days[:, None] - at) / MEMORY_DAYS, _FARTHEST))
+        ago = past.silent_days[:, None] - at
+        fading = weights * np.exp(np.minimum(ago / MEMORY_DAYS, _FARTHEST))
+        came = ago <= past.late_days[:, None]
         ends = np.linspace(0.0, self.horizon_days, _N_SLICES + 1)
         waited = np.exp(self._survival(now[:, None] + ends, gaps[:, None], gap_days[:, None]) - still[:, None])
-        return Silence(
-            np.add.reduce(weights, axis=1), np.add.reduce(weights * stronger, axis=1), waited[:, :-1] - waited[:, 1:]
-        )
+        summed = (np.add.reduce(found, axis=1) for found in (weights, fading, fading * came))
+        return Silence(*summed, waited[:, :-1] - waited[:, 1:])
 
     def left_and_returning(self, past: Past, silence: Silence) -> tuple[Array, Array]:
         """Odds of having left, and P(order within the horizon | still there), each float64 (n,)."""
-        load = np.add.reduce(past.loads * np.array(self.troubles), axis=1)
+        raised = past.loads * np.array(self.troubles)
+        load, late = np.add.reduce(raised, axis=1), raised[:, 0]
         newcomer = 1.0 + self.newcomer * np.exp(-past.tenure_days / self.newcomer_days)
-        odds = newcomer * (self.hazard * silence.days + load * silence.fading_days) + self.cancelled * past.cancelled
+        gone = self.hazard * silence.days + (load - late) * silence.fading_days + late * silence.late_days
+        odds = newcomer * gone + self.cancelled * past.cancelled
         stays = np.exp(-self.hazards_ahead(past, load * newcomer))
         returns = np.add.reduce(silence.returning * stays, axis=1)
         return np.minimum(odds, MOST_ODDS), np.clip(returns, LEAST_RETURN, 1.0 - LEAST_RETURN)

@@ -22,11 +22,11 @@ _BLOCK_ROWS = 4_096
 
 ORDERS, GAP, TENURE = "orders_count_all", "order_gap_mean_days_all", "tenure_days"
 SINCE_ORDER, SINCE_SIGN = "orders_recency_days", "activity_recency_days"
-ACTIVE, CANCELS = "active_days_count_all", "cancels_count_365d"
-COUNTED = (ORDERS, GAP, TENURE, SINCE_ORDER, SINCE_SIGN, ACTIVE, CANCELS)
+ACTIVE, SINCE_LATE, CANCELS = "active_days_count_all", "late_deliveries_recency_days", "cancels_count_365d"
+COUNTED = (ORDERS, GAP, TENURE, SINCE_ORDER, SINCE_SIGN, ACTIVE, SINCE_LATE, CANCELS)
 """The features that are read beside the loads."""
 
-_PLAYERS = ((GAP, TENURE, ORDERS), (SINCE_ORDER,), (SINCE_SIGN, ACTIVE), (CANCELS, *LOADS))
+_PLAYERS = ((GAP, TENURE, ORDERS), (SINCE_ORDER,), (SINCE_SIGN, ACTIVE), (CANCELS, SINCE_LATE, *LOADS))
 """The rhythm of orders, the silence since the last, that since the last sign of life, and what went wrong."""
 _READ = (*COUNTED, *LOADS)
 _UNITS = np.array(list(LOADS.values()))
@@ -34,11 +34,13 @@ _UNITS = np.array(list(LOADS.values()))
 
 def _read_past(columns: Array) -> Past:
     """What the features COUNTED and LOADS, float64 (c, n), say of the past; a value that is missing says nothing."""
-    unknown = np.isnan(columns[_READ.index(SINCE_SIGN)])
+    missing = np.isnan(columns)
     known = np.maximum(columns, 0.0)
-    known[np.isnan(columns)] = 0.0
-    orders, gap, tenure, since_order, since_sign, active, cancels = known[: len(COUNTED)]
-    silent = np.where(unknown, since_order, np.minimum(since_sign, since_order))
+    known[missing] = 0.0
+    orders, gap, tenure, since_order, since_sign, active, since_late, cancels = known[: len(COUNTED)]
+    no_order, no_sign, never_late = (missing[_READ.index(name)] for name in (SINCE_ORDER, SINCE_SIGN, SINCE_LATE))
+    since_order = np.where(no_order, since_sign, since_order)
+    silent = np.where(no_sign, since_order, np.minimum(since_sign, since_order))
     gaps = np.maximum(orders - 1.0, 0.0)
     return Past(
         gaps=gaps,
@@ -49,6 +51,7 @@ def _read_past(columns: Array) -> Past:
         sign_days=np.maximum(tenure - silent, 0.0),
         tenure_days=tenure,
         loads=np.ascontiguousarray(known[len(COUNTED) :].T) / _UNITS,
+        late_days=np.where(never_late, np.inf, since_late),
         cancelled=np.minimum(cancels, 1.0),
     )
 
@@ -94,14 +97,15 @@ class LatentAttrition:
     def contributions(self, values: Array, usual: Array) -> Array:
         """What each feature adds to the margin, float64 (n, f + 1); the last column is the usual customer's margin.
 
-        Shapley values of four players (see _PLAYERS) against the usual values, float64 (f,). What the troubles add goes
-        to each as it adds to the hazard; what another player adds, to the first of its features that is known. A row's
-        sum is its margin, to rounding.
+        Shapley values of four players (see _PLAYERS) against the usual values, float64 (f,), without any trouble. What
+        the troubles add goes to each as it adds to the hazard; what another player adds, to the first of its features
+        that is known. A row's sum is its margin, to rounding.
 
         Source: Strumbelj and Kononenko 2014, Explaining prediction models and individual predictions with feature
         contributions, equation 3, with one reference.
         """
         own, other = _columns(values, self._places), _columns(usual[None, :], self._places)
+        other[[_READ.index(name) for name in (CANCELS, SINCE_LATE, *LOADS)]] = np.nan
         players = [[_READ.index(name) for name in player] for player in _PLAYERS]
         subsets = tuple(_subsets(len(players)))  # all at once: one customer alone costs little more than one margin
         said = self._margins(np.concatenate([_mixed(own, other, players, chosen) for chosen in subsets], axis=1))
@@ -112,7 +116,7 @@ class LatentAttrition:
             shares = self._by_hazard(own[rows]) if player == len(players) - 1 else _to_first_known(own[rows])
             added = _shapley(worth, player, len(players)) * shares
             for place, column in zip(self._places[rows], added, strict=True):
-                found[:, place] += column  # what is not read adds the same to all: to the last column
+                found[:, place] += column  # what is not read adds nothing: to the last column
         return found
 
     def scaled(self, weight: float) -> LatentAttrition:
@@ -131,9 +135,10 @@ class LatentAttrition:
     def _by_hazard(self, troubles: Array) -> Array:
         """The share of each trouble, float64 (c, n); a cancel takes all."""
         weights = np.nan_to_num(troubles)
-        weights[1:] *= (np.array(self.law.troubles) / _UNITS)[:, None]
-        weights[1:, weights[0] > 0] = 0.0
-        total = weights.sum(axis=0)
+        weights[1] = 0.0  # when the last delivery was late adds nothing without its load
+        weights[2:] *= (np.array(self.law.troubles) / _UNITS)[:, None]
+        weights[2:, weights[0] > 0] = 0.0
+        total = np.add.reduce(np.ascontiguousarray(weights.T), axis=1)  # one customer's in the same order as many's
         return np.where(total > 0, weights / np.where(total > 0, total, 1.0), 1.0 / len(weights))
 
     def to_manifest(self) -> dict[str, object]:

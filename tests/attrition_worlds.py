@@ -29,9 +29,12 @@ def silent_shop(rng, n, *, regularity=2, hazard=0.002, trouble=0.03):
         signs = sorted([day for day in {int(day) for day in visits} if day < AT])
         last = max(past[-1], signs[-1] if signs else 0)
         days = {int(day) for day in past} | set(signs)
+        since_late = AT - max((day for day in late if day < AT), default=np.nan)
         load = sum(48.0 * np.exp(-(AT - day) / MEMORY_DAYS) for day in late if day < AT)
         gap = np.mean(np.diff(past)) if len(past) > 1 else np.nan
-        rows.append([len(past), gap, AT - joined, AT - past[-1], AT - last, len(days), 0.0, load, *[0.0] * 5])
+        rows.append(
+            [len(past), gap, AT - joined, AT - past[-1], AT - last, len(days), since_late, 0.0, load, *[0.0] * 5]
+        )
         gone.append(left < AT)
         returned.append(any(AT <= day < AT + HORIZON_DAYS for day in orders))
     labels = ~np.array(returned)

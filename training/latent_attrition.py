@@ -31,8 +31,8 @@ NEEDED = ("orders_count_all", "order_gap_mean_days_all", "orders_recency_days", 
 """Without these features the law has nothing to read."""
 
 _REGULARITIES = (1, 2, 3)
-_ROWS_TO_CHOOSE, _ROWS_FOR_RATES, _ROWS = 6_000, 12_000, 30_000
-_ROUNDS_TO_CHOOSE, _ROUNDS_BESIDE, _ROUNDS = 25, 12, 30
+_ROWS_TO_CHOOSE, _ROWS_FOR_RATES, _ROWS = 6_000, 8_000, 20_000
+_ROUNDS_TO_CHOOSE, _ROUNDS_BESIDE, _ROUNDS = 25, 10, 25
 _PRIOR_ROWS = 1.0
 _STEP = 1e-5
 _N_RATES = 4
@@ -186,8 +186,8 @@ def _of_odds(law: AttritionLaw, past: Past, silence: Silence) -> Array:
     """Derivatives of the odds of having left by the logarithms, float64 (n, p)."""
     load = past.loads * np.array(law.troubles)
     fresh = law.newcomer * np.exp(-past.tenure_days / law.newcomer_days)
-    base = law.hazard * silence.days
-    whole = base + load.sum(axis=1) * silence.fading_days
+    base, gone = law.hazard * silence.days, load * silence.of_loads()
+    whole = base + gone.sum(axis=1)
     return np.column_stack(
         [
             (1.0 + fresh) * base,
@@ -195,7 +195,7 @@ def _of_odds(law: AttritionLaw, past: Past, silence: Silence) -> Array:
             fresh * whole,
             fresh * whole * past.tenure_days / law.newcomer_days,
             law.cancelled * past.cancelled,
-            ((1.0 + fresh) * silence.fading_days)[:, None] * load,
+            (1.0 + fresh)[:, None] * gone,
         ]
     )
 

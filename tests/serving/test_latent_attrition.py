@@ -40,6 +40,7 @@ def customer(**known):
         "orders_recency_days": 40.0,
         "activity_recency_days": 30.0,
         "active_days_count_all": 11.0,
+        "late_deliveries_recency_days": NAN,
     }
     return [{**usual, **known}.get(name, 0.0) for name in NAMES]
 
@@ -115,6 +116,19 @@ def test_newcomers_are_lost_more_easily():
     assert log_odds(**new, tenure_days=40.0) > log_odds(**new, tenure_days=400.0)
 
 
+def test_a_parcel_that_came_late_during_the_silence_does_not_explain_what_came_before():
+    silent = {"orders_recency_days": 100.0, "activity_recency_days": 90.0, "late_delivery_load": 48.0}
+    before, yesterday = (log_odds(**silent, late_deliveries_recency_days=days) for days in (95.0, 1.0))
+    none = log_odds(**{**silent, "late_delivery_load": 0.0})
+    assert before > yesterday + 1
+    assert none < yesterday < none + 0.5
+
+
+def test_silence_without_an_order_counts_from_the_last_sign_of_life():
+    looked = {"orders_count_all": 0.0, "order_gap_mean_days_all": NAN, "orders_recency_days": NAN, "tenure_days": NAN}
+    assert log_odds(**looked, activity_recency_days=200.0) > log_odds(**looked, activity_recency_days=2.0) + 1
+
+
 def test_what_is_missing_says_nothing_and_every_margin_is_finite():
     nothing = np.full((1, len(NAMES)), NAN)
     extreme = np.array([customer(orders_recency_days=1e6, activity_recency_days=1e6, tenure_days=1e6)])
@@ -147,6 +161,7 @@ def made(rng, n):
 @given(st.integers(0, 2**32 - 1))
 def test_contributions_sum_to_the_margin_for_every_customer(seed):
     values = made(np.random.default_rng(seed), 50)
+    values[0, [NAMES.index(name) for name in ("cancels_count_365d", *LOADS)]] = 0.0
     found = PART.contributions(values, values[0])
     np.testing.assert_allclose(found.sum(axis=1), PART.margins(values), atol=1e-9)
     np.testing.assert_allclose(found[0, :-1], 0.0, atol=1e-12)  # the usual customer differs from nobody
