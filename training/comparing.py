@@ -31,10 +31,11 @@ from training.churn_files import read_churn_parts
 from training.churn_metrics import auc, average_precision, bootstrap_over_customers, brier, expected_calibration_error
 from training.churn_problem import ChurnProblem
 from training.jobs import Progress, read_log, recommender_metrics, silent
-from training.promotion import Measured, PromotionDecision, PromotionRule, decide
+from training.promotion import NO_CHAMPION, Measured, PromotionDecision, PromotionRule, decide
 from training.recommender_evaluation import evaluate_recommender
 from training.registry import CHAMPION, CHURN, RECOMMENDER, ModelVersion, Registry
 from training.settings import Settings
+from training.standing import why_unreadable
 from training.table_comparing import compared_rows, is_table
 from training.training_set import TrainingSet, label_cutoff
 
@@ -78,7 +79,8 @@ def decide_promotion(
     """Decide about a version by the settings' rule: against its baselines, and against the champion on the same rows.
 
     A version that is itself a baseline, for want of data (see `training.data_gate`), need not beat baselines, and
-    never takes the place of a full model.
+    never takes the place of a full model. A champion that this code cannot read counts as none (see
+    `training.standing`), and the reasons say so.
 
     Raises:
         ConfigurationError: the version is the champion already.
@@ -90,8 +92,15 @@ def decide_promotion(
     champion = registry.find(version.name, CHAMPION)
     name = f"version {version.version}"
     baselines = {} if _is_baseline(version) else baselines_of(recorded)
+    alone = Measured(name, version.tags.get("test_as_of", ""), recorded)
     if champion is None:
-        return decide(Measured(name, version.tags.get("test_as_of", ""), recorded), None, baselines, rule)
+        return decide(alone, None, baselines, rule)
+    try:
+        fallen = why_unreadable(registry, champion)
+        if fallen is not None:
+            return _after_fallen(registry, champion, fallen, version, decide(alone, None, baselines, rule))
+    except ArtefactError as error:
+        return PromotionDecision(False, (f"not comparable: {error}",), {})
     if _is_baseline(version) and not _is_baseline(champion):
         why = f"{name} is a baseline and the champion a full model: {version.tags.get('gate', 'too few data')}"
         return PromotionDecision(False, (why,), {})
@@ -100,6 +109,17 @@ def decide_promotion(
     except ArtefactError as error:
         return PromotionDecision(False, (f"not comparable: {error}",), {})
     return decide(found.challenger, found.champion, baselines, rule, found.difference)
+
+
+def _after_fallen(
+    registry: Registry, champion: ModelVersion, fallen: str, version: ModelVersion, decision: PromotionDecision
+) -> PromotionDecision:
+    """What was decided as if there were no champion, and why; what cannot be read itself never follows."""
+    unread = why_unreadable(registry, version)
+    if unread is not None:
+        return PromotionDecision(False, (f"this code cannot read version {version.version} itself: {unread}",), {})
+    why = f"the champion version {champion.version} counts as none, because this code cannot read it: {fallen}"
+    return replace(decision, reasons=(*(said for said in decision.reasons if said != NO_CHAMPION), why))
 
 
 def _is_baseline(version: ModelVersion) -> bool:

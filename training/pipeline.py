@@ -15,12 +15,14 @@ from training.promotion import PromotionDecision, force
 from training.registry import CHAMPION, CHURN, RECOMMENDER, Registry
 from training.releasing import Released, release
 from training.settings import Settings
+from training.standing import why_unreadable
 from training.tracking import open_tracking
 
 __all__ = ["FIRST_CHAMPION", "Pipelined", "run_pipeline"]
 
 FIRST_CHAMPION = (
-    "the first champion of this workspace: there is nothing else to serve, and its report says how it fares"
+    "the first champion of this workspace that this code can read: there is nothing else to serve, and its report says "
+    "how it fares"
 )
 
 
@@ -46,8 +48,9 @@ def run_pipeline(
     """Train, decide, promote where the rule says so, and release the champions.
 
     A first challenger that does not beat a baseline becomes champion all the same, forced and recorded as such: a
-    shop that has no model yet is served the better of nothing, and the decision's reasons name what beat it. A later
-    challenger that the rule refuses stays challenger, and the champion is released again.
+    shop that has no model yet is served the better of nothing, and the decision's reasons name what beat it. So does a
+    challenger after an upgrade whose code cannot read the champion. A later challenger that the rule refuses stays
+    challenger, and the champion is released again.
 
     Raises:
         NotEnoughDataError: the log is too short or holds too few customers or items.
@@ -60,7 +63,7 @@ def run_pipeline(
     for name, trained in ((CHURN, churn), (RECOMMENDER, recommender)):
         progress(f"deciding about {name} {trained.version.version}")
         decision = decide_promotion(workspace, registry, trained.version, settings, progress)
-        if not decision.promote and registry.find(name, CHAMPION) is None:
+        if not decision.promote and not _stands(registry, name):
             decision = force(decision, FIRST_CHAMPION)
         if decision.promote:
             registry.promote(trained.version, decision, who=who, at_us=now_us)
@@ -70,3 +73,9 @@ def run_pipeline(
         workspace, registry, CHURN_FEATURES, settings.release, created_at_us=now_us, costs=settings.churn.costs
     )
     return Pipelined(churn, recommender, decisions, released)
+
+
+def _stands(registry: Registry, name: str) -> bool:
+    """Whether there is a champion that this code can read."""
+    champion = registry.find(name, CHAMPION)
+    return champion is not None and why_unreadable(registry, champion) is None

@@ -9,11 +9,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["Measured", "PromotionDecision", "PromotionRule", "PromotionSettings", "decide", "force"]
+__all__ = ["NO_CHAMPION", "Measured", "PromotionDecision", "PromotionRule", "PromotionSettings", "decide", "force"]
 
 
 LOWER_IS_BETTER = frozenset({"brier", "ece"})
 """Figures that measure an error; of every other one more is better."""
+
+NO_CHAMPION = "there is no champion yet"
+"""The reason where there is nobody to be compared with."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,7 @@ def _against_champion(
     figures: dict[str, float],
 ) -> tuple[bool, str]:
     if champion is None:
-        return True, "there is no champion yet"
+        return True, NO_CHAMPION
     if champion.slice_name != challenger.slice_name:
         return False, (
             f"not comparable: {challenger.name} was measured on {challenger.slice_name}, "

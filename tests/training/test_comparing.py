@@ -4,9 +4,11 @@ from typing import cast
 
 import pytest
 
+from features.churn_features import CHURN_FEATURES
 from features.errors import ArtefactError, ConfigurationError
 from features.instants import parse_instant
 from features.workspace import Workspace
+from tests.tiny_shop import churn_model
 from training.churn_settings import TreeSettings
 from training.comparing import compare_versions, decide_promotion
 from training.jobs import train_churn_job, train_recommender_job
@@ -119,24 +121,42 @@ def test_versions_of_different_models_are_refused(
 
 
 class Registered:
-    """A registry that knows one champion, and figures under which every version loses to recency."""
+    """A registry that knows one champion, and figures under which versions lose to recency, or just beat it."""
 
-    def __init__(self, champion: ModelVersion | None) -> None:
-        self.champion = champion
+    def __init__(self, champion: ModelVersion | None, recency: float, files: dict[int, dict[str, bytes]]) -> None:
+        self.champion, self.recency, self.kept = champion, recency, files
 
     def metrics(self, _: ModelVersion) -> dict[str, float]:
-        return {"auc": 0.7, "baseline.recency.auc": 0.7}
+        return {"auc": 0.7, "baseline.recency.auc": self.recency}
+
+    def files(self, of: ModelVersion) -> dict[str, bytes]:
+        if of.version not in self.kept:
+            raise ArtefactError("churn.json was altered")
+        return self.kept[of.version]
 
     def find(self, _name: str, _which: str) -> ModelVersion | None:
         return self.champion
 
 
 def version(number: int, **tags: str) -> ModelVersion:
-    return ModelVersion(CHURN, number, "run", Path("model"), "digest", (), {"test_as_of": "2026-01-01", **tags})
+    known = {"test_as_of": "2026-01-01", "fingerprint": CHURN_FEATURES.fingerprint()}
+    return ModelVersion(CHURN, number, "run", Path("model"), "digest", (), {**known, **tags})
 
 
-def decided(workspace: Workspace, challenger: ModelVersion, champion: ModelVersion | None) -> PromotionDecision:
-    return decide_promotion(workspace, cast("Registry", Registered(champion)), challenger, Settings())
+READABLE = churn_model(0.0).to_files()
+OLDER = READABLE | {"churn.json": READABLE["churn.json"].replace(b'"format": 3', b'"format": 2')}
+
+
+def decided(
+    workspace: Workspace,
+    challenger: ModelVersion,
+    champion: ModelVersion | None,
+    *,
+    recency: float = 0.7,
+    files: dict[int, dict[str, bytes]] | None = None,
+) -> PromotionDecision:
+    kept = files or {1: READABLE, 2: READABLE}
+    return decide_promotion(workspace, cast("Registry", Registered(champion, recency, kept)), challenger, Settings())
 
 
 def test_a_baseline_never_takes_the_place_of_a_full_model(workspace: Workspace) -> None:
@@ -150,3 +170,37 @@ def test_a_baseline_never_takes_the_place_of_a_full_model(workspace: Workspace) 
 def test_the_first_baseline_becomes_champion_without_beating_baselines(workspace: Workspace) -> None:
     assert decided(workspace, version(1, baseline="true"), None).promote
     assert not decided(workspace, version(1, baseline="false"), None).promote
+
+
+@pytest.mark.parametrize(
+    ("champion", "files", "because"),
+    [
+        (version(1), OLDER, "churn.json is not a churn model of format 3"),
+        (version(1, fingerprint="f" * 64), READABLE, "it was trained with feature set ffffffffffff"),
+    ],
+    ids=["an older format", "other features"],
+)
+def test_a_champion_that_this_code_cannot_read_counts_as_none_and_the_reasons_say_so(
+    workspace: Workspace, champion: ModelVersion, files: dict[str, bytes], because: str
+) -> None:
+    kept = {1: files, 2: READABLE}
+    found = decided(workspace, version(2), champion, recency=0.6, files=kept)
+    assert found.promote
+    assert not found.forced
+    assert found.reasons[0].startswith("beats the baseline recency")
+    assert found.reasons[-1].startswith(
+        f"the champion version 1 counts as none, because this code cannot read it: {because}"
+    )
+    assert "there is no champion yet" not in found.reasons
+    # the challenger has its baselines to beat all the same
+    assert not decided(workspace, version(2), champion, files=kept).promote
+
+
+def test_neither_an_altered_champion_nor_a_challenger_that_cannot_be_read_is_taken_for_an_upgrade(
+    workspace: Workspace,
+) -> None:
+    altered = decided(workspace, version(2), version(1), recency=0.6, files={2: READABLE})
+    assert (altered.promote, altered.reasons) == (False, ("not comparable: churn.json was altered",))
+    both_old = decided(workspace, version(2), version(1), recency=0.6, files={1: OLDER, 2: OLDER})
+    assert not both_old.promote
+    assert both_old.reasons[0].startswith("this code cannot read version 2 itself: churn.json is not")
