@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import rankdata
 
 from features.errors import ArtefactError
 from serving import strict_json
@@ -33,9 +34,15 @@ from serving.churn_model import ChurnModel
 from training.churn import choose_bands
 from training.cost_settings import CostSettings
 from training.release_settings import BandSettings
-from training.training_set import TrainingSet
 
-__all__ = ["LossCurve", "bands_for", "bands_from_costs", "calibration_losses", "loss_curve"]
+__all__ = [
+    "LossCurve",
+    "bands_for",
+    "bands_from_costs",
+    "calibration_losses",
+    "calibration_probabilities",
+    "loss_curve",
+]
 
 Array = npt.NDArray[np.float64]
 _WHAT = "losses.json"
@@ -165,18 +172,31 @@ def bands_for(curve: LossCurve | None, costs: CostSettings | None, reference: Ar
     return Bands(chosen.medium, chosen.high, BandChoice("shares", sentence, figures))
 
 
-def calibration_losses(
-    model: ChurnModel, calibration_set: TrainingSet, *, n_eligible: int | None = None
-) -> LossCurve | None:
-    """The loss curve of a calibration slice; `n_eligible` where that slice is a share of the customers only."""
-    margins = model.margins(calibration_set.values)
-    forecast = model.forecast(calibration_set.values, margins=margins)
-    return loss_curve(
-        model.calibrated(margins),
-        forecast.value_if_stays_minor,
-        horizon_days=model.horizon_days,
-        n_eligible=calibration_set.n_rows if n_eligible is None else n_eligible,
-    )
+def calibration_losses(model: ChurnModel, values: Array, probabilities: Array, *, n_eligible: int) -> LossCurve | None:
+    """The loss curve of a calibration slice.
+
+    Args:
+        model: a fitted model.
+        values: float64 (n, f), of the slice.
+        probabilities: of `calibration_probabilities`, float64 (n,).
+        n_eligible: see `LossCurve`; the slice may be a share of the customers only.
+    """
+    worth = model.forecast(values).value_if_stays_minor
+    return loss_curve(probabilities, worth, horizon_days=model.horizon_days, n_eligible=n_eligible)
+
+
+def calibration_probabilities(model: ChurnModel, values: Array, *, fitted: bool) -> Array:
+    """What a model says of the rows it was calibrated on, float64 (n,), the season left out.
+
+    Of rows that it was `fitted` on, it would say too surely what it has seen. The order is theirs, but each gets the
+    probability of its rank (of equals the mean rank) in `model.reference`: what was said of customers held out.
+    """
+    said = model.probabilities(values)
+    if not fitted:
+        return said
+    places = (rankdata(said) - 0.5) / said.size
+    held_out = np.interp(places, np.linspace(0.0, 1.0, model.reference.size), model.reference)
+    return np.asarray(held_out, dtype=np.float64)
 
 
 def _best(profit: Array, allowed: npt.NDArray[np.bool_]) -> tuple[int | None, float]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from features.compute import FeatureTable
 from features.customer_view import CustomerView
@@ -19,7 +20,7 @@ from features.errors import NotEnoughDataError
 from features.feature_set import FeatureSet
 from serving.bands import Bands
 from serving.churn_model import ChurnModel
-from training.band_costs import LossCurve, bands_for, calibration_losses
+from training.band_costs import LossCurve, bands_for, calibration_losses, calibration_probabilities
 from training.churn import fit_churn
 from training.churn_baselines import Baseline, fit_baselines, repeat_buying
 from training.churn_judging import OURS, Traits, judge_churn
@@ -162,7 +163,8 @@ def fit_as_of(
     model = fit_churn(screened.rows, later, used, baseline=baseline)
     calibration_set = training_set.take(training_set.as_of_us == split.calibration) if later is None else later
     n_eligible = int((training_set.as_of_us == split.calibration).sum()) + (0 if later is None else later.n_rows)
-    losses = calibration_losses(model, calibration_set, n_eligible=n_eligible)
+    said = calibration_probabilities(model, calibration_set.values, fitted=later is None)
+    losses = calibration_losses(model, calibration_set.values, said, n_eligible=n_eligible)
     return Fitted(
         model=model,
         bands=bands_for(losses, settings.costs, model.reference, BandSettings()),
@@ -170,7 +172,7 @@ def fit_as_of(
         baselines=fit_baselines(screened.rows, later, _everybody(view, feature_set, split), settings.problem),
         n_training_rows=training_set.n_rows,
         n_calibration_rows=calibration_set.n_rows,
-        reference=_reference(training_set, calibration_set, model),
+        reference=_reference(training_set, model, said),
         findings=screened.findings,
         tuned=tuned,
     )
@@ -244,9 +246,8 @@ def label_test(
     return label_cutoff(view, feature_set, split.test, settings, observed_until_us=end_us)
 
 
-def _reference(training_set: TrainingSet, calibration_set: TrainingSet, model: ChurnModel) -> DriftReference:
+def _reference(training_set: TrainingSet, model: ChurnModel, scores: npt.NDArray[np.float64]) -> DriftReference:
     """From at most 50,000 training rows, evenly spread over the cut-offs: more would not move a tenth."""
     rows = training_set.values[:: max(1, training_set.n_rows // _BINNED_ROWS)]
-    scores = model.probabilities(calibration_set.values)
     categories = tuple(model.categories)
     return drift_reference(rows, scores, training_set.feature_names, training_set.fingerprint, categories=categories)

@@ -3,9 +3,11 @@ import math
 import numpy as np
 import pytest
 
+from features.churn_features import CHURN_FEATURES
 from features.errors import ArtefactError, ConfigurationError
 from serving.bands import BandChoice, Bands
-from training.band_costs import LossCurve, bands_for, bands_from_costs, loss_curve
+from tests.tiny_shop import churn_model
+from training.band_costs import LossCurve, bands_for, bands_from_costs, calibration_probabilities, loss_curve
 from training.cost_settings import CostSettings
 from training.release_settings import BandSettings
 
@@ -175,3 +177,15 @@ def test_altered_choice_is_refused(choice):
     with pytest.raises(ArtefactError):
         Bands.from_manifest({"medium": 0.3, "high": 0.6, "choice": choice})
     assert BandChoice("costs", "so", {"n": 1.0}).to_manifest()["figures"] == {"n": 1.0}
+
+
+def test_a_row_fitted_on_gets_the_probability_of_its_rank_among_customers_held_out():
+    model = churn_model(0.0)  # its reference rises evenly from .05 to .95
+    values = np.random.default_rng(3).normal(size=(4, len(CHURN_FEATURES)))
+    values[:, CHURN_FEATURES.names.index("orders_recency_days")] = [100.0, 1.0, 100.0, 1.0]
+    values[2] = values[0]
+    values[3] = values[1]
+    # two at ranks 3 and 4, mean place (3.5 - .5) / 4; two at ranks 1 and 2, (1.5 - .5) / 4
+    honest = [0.05 + 0.9 * 0.75, 0.05 + 0.9 * 0.25]
+    np.testing.assert_allclose(calibration_probabilities(model, values, fitted=True), 2 * honest)
+    np.testing.assert_array_equal(calibration_probabilities(model, values, fitted=False), model.probabilities(values))

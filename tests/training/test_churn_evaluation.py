@@ -10,12 +10,13 @@ from features.instants import DAY_US, format_instant
 from serving.bands import Bands
 from serving.forecast import Forecast
 from tests.churn_worlds import crossed_log_odds, known_law, orders
+from training.band_costs import calibration_probabilities
 from training.churn import fit_churn
 from training.churn_backtest import backtest_churn
 from training.churn_baselines import fit_baselines
 from training.churn_campaign_plots import backtest_png, contacts_png
 from training.churn_card import backtest_card, churn_card
-from training.churn_evaluation import judge_churn, train_churn
+from training.churn_evaluation import fit_as_of, judge_churn, label_fitting, train_churn
 from training.churn_judging import contacts_of
 from training.churn_metrics import Interval, auc
 from training.churn_plots import churn_pngs
@@ -24,6 +25,7 @@ from training.churn_report import Comparison
 from training.churn_settings import ChurnSettings, TreeSettings
 from training.cost_settings import CostSettings
 from training.cutoffs import TimeSplit
+from training.drift import Bins
 from training.model_card import card_files
 
 PICTURES = {
@@ -38,6 +40,8 @@ SETTINGS = ChurnSettings(
     bootstrap_replicates=50,
     trees=TreeSettings(max_rounds=60),
 )
+
+RANKS = np.linspace(0.05, 0.95, 19)
 
 
 def shop(days=400, customers=1_000):
@@ -184,6 +188,24 @@ def test_an_order_recorded_after_the_test_cutoff_labels_nobody_in_the_judged_fit
     others = [train_churn(view, CHURN_FEATURES, SETTINGS) for view in (orders(without), whole)]
     assert others[0].model.base_rate > trained.model.base_rate + 0.1
     assert others[1].model.to_files() == others[0].model.to_files()
+
+
+def test_bands_by_cost_and_drift_of_scores_are_of_what_was_said_of_customers_held_out(histories, trained):
+    """Where a log is too short for a calibration slice, the model was fitted on the very rows of that cut-off."""
+    given = trained.split
+    split = TimeSplit((*given.train, given.calibration), given.calibration, given.test, "held_out_customers")
+    view = orders(histories)
+    rows, later = label_fitting(view, CHURN_FEATURES, split, SETTINGS, given.test)
+    assert later is None
+    found = fit_as_of(view, CHURN_FEATURES, split, SETTINGS, given.test)
+    values = rows.values[rows.as_of_us == split.calibration]
+    honest = np.sort(calibration_probabilities(found.model, values, fitted=True))
+    said = np.sort(np.repeat(found.losses.probability, np.diff(found.losses.n_above, prepend=0).astype(int)))
+    np.testing.assert_array_equal(said, honest)
+    assert found.reference.scores.to_manifest() == Bins.of(honest).to_manifest()
+    told = np.sort(found.model.probabilities(values))
+    assert np.abs(told - honest).max() > 0.005
+    np.testing.assert_allclose(np.quantile(honest, RANKS), np.quantile(found.model.reference, RANKS), atol=0.005)
 
 
 def test_refitting_moves_the_released_model_forward_and_says_so(histories, trained):
