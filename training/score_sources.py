@@ -17,6 +17,7 @@ from features.customer_view import CustomerView
 from features.errors import ArtefactError, HoldfastError, NotEnoughDataError
 from features.feature_set import FeatureSet, ModelInputs
 from features.instants import format_instant, parse_instant
+from features.table_features import TableFeatures
 from features.workspace import Workspace
 from training.churn_settings import ChurnSettings
 from training.log_data import read_log
@@ -72,14 +73,14 @@ class SnapshotFeatures:
             schema = pq.read_schema(path)
         except (OSError, pa.ArrowException):
             raise ArtefactError(
-                f"{path.name} is not there or is no Parquet file; build a snapshot: holdfast features build"
+                f"{path.name} is not there or is no Parquet file; build a snapshot: {_build(feature_set)}"
             ) from None
         metadata = schema.metadata or {}
         fingerprint = metadata.get(b"feature_set_fingerprint", b"").decode()
         if fingerprint != feature_set.fingerprint():
             raise ArtefactError(
                 f"{path.name} holds features of fingerprint {fingerprint[:12] or 'unknown'}, this code computes "
-                f"{feature_set.fingerprint()[:12]}; build it again: holdfast features build"
+                f"{feature_set.fingerprint()[:12]}; build it again: {_build(feature_set)}"
             )
         try:
             as_of_us = parse_instant(metadata[b"as_of"].decode())
@@ -162,5 +163,10 @@ def newest_snapshot(workspace: Workspace, feature_set: ModelInputs) -> SnapshotF
         except ArtefactError:  # of an older feature set, or half written
             continue
     if not fitting:
-        raise ArtefactError("there is no snapshot of this feature set; build one: holdfast features build")
+        raise ArtefactError(f"there is no snapshot of this feature set; build one: {_build(feature_set)}")
     return max(fitting, key=lambda snapshot: (snapshot.as_of_us, snapshot.path.name))
+
+
+def _build(inputs: ModelInputs) -> str:
+    """The command that makes a snapshot of these inputs."""
+    return "holdfast features build" + (" --table FILE" if isinstance(inputs, TableFeatures) else "")

@@ -12,6 +12,7 @@ import pytest
 from features.churn_features import CHURN_FEATURES
 from features.errors import ArtefactError, ConfigurationError
 from features.instants import DAY_US, format_instant, parse_instant
+from features.table_features import TableColumn, TableFeatures
 from features.workspace import Workspace
 from serving.rollout import Change, set_champion
 from serving.score_book import list_books, read_book
@@ -191,6 +192,9 @@ def test_without_a_fitting_snapshot_the_message_says_how_to_build_one(shop_with_
     pq.write_table(other, shop_with_release.snapshots / "other.parquet")
     with pytest.raises(ArtefactError, match="no snapshot of this feature set"):
         newest_snapshot(shop_with_release, CHURN_FEATURES)
+    table = TableFeatures("id", "Churn", "Yes", (TableColumn("tenure", "number"),))
+    with pytest.raises(ArtefactError, match=r"build one: holdfast features build --table FILE$"):
+        newest_snapshot(shop_with_release, table)
 
 
 @pytest.mark.parametrize("text", ["riskiest", "riskiest:0", "riskiest:1.1", "band:low", "some", "", "riskiest:nan"])
