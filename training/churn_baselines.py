@@ -44,13 +44,16 @@ _FOLDS = 5
 class Baseline:
     """A fitted baseline, calibrated on the same slice as the model it is compared with unless its meaning says not.
 
-    `margins` maps feature values, float64 (n, f), to log-odds, float64 (n,).
+    `margins` maps feature values, float64 (n, f), to log-odds, float64 (n,). `held_out` is what was said of the rows it
+    was calibrated on by fits that left them out, float64 (n,) probabilities, for choices that fitted rows would
+    flatter; None where it is not kept.
     """
 
     name: str
     meaning: str
     margins: Callable[[Array], Array]
     calibrator: BetaCalibrator
+    held_out: Array | None = None
 
     def probabilities(self, values: Array) -> Array:
         """Probability of churning, float64 (n,)."""

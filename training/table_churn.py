@@ -196,7 +196,8 @@ def _calibrated(name: str, meaning: str, fit: Callable[[TrainingSet], Margins], 
     fold = np.arange(rows.n_rows) % _FOLDS
     for one in range(_FOLDS):
         said[fold == one] = fit(rows.take(fold != one))(rows.values[fold == one])
-    return Baseline(name, meaning, fit(rows), fit_calibrator(said, rows.labels, rows.weights))
+    calibrator = fit_calibrator(said, rows.labels, rows.weights)
+    return Baseline(name, meaning, fit(rows), calibrator, held_out=calibrator.probabilities(said))
 
 
 def _fit(rows: TrainingSet, settings: ChurnSettings, categories: Categories, progress: Progress) -> Fitted:

@@ -73,6 +73,17 @@ def test_baselines_stand_beside_the_model(trained):
     assert [figures.model for figures in trained.report.figures] == ["churn_model", "logistic", "lightgbm_defaults"]
 
 
+def test_baselines_know_what_they_said_of_each_customer_held_out():
+    table, labels = world(700, seed=5)
+    rows = table_rows(table, labels, 0)
+    for one in fit_table_baselines(rows, SETTINGS, FEATURES.categories):
+        assert one.held_out.shape == (700,)
+        # what was fitted on them flatters: by much where trees are grown as they come, hardly where it is a line
+        assert auc(rows.labels, one.probabilities(rows.values)) > auc(rows.labels, one.held_out)
+    trees = fit_table_baselines(rows, SETTINGS, FEATURES.categories)[1]
+    assert auc(rows.labels, trees.probabilities(rows.values)) > auc(rows.labels, trees.held_out) + 0.05
+
+
 def test_contributions_sum_to_the_margin(trained):
     values = world(200, seed=9)[0].values
     sums = trained.model.contributions(values).sum(axis=1)
