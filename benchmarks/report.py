@@ -33,6 +33,22 @@ def print_and_keep(name: str, title: str, rows: Sequence[Mapping[str, Any]], not
     (RESULTS / f"{name}.json").write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
 
 
+def limit_words(limits: Mapping[str, bool]) -> list[str]:
+    """Each limit in words, and whether it is kept.
+
+    >>> limit_words({"AUC 0.86 is above 0.85": True, "Brier 0.2 is below 0.1": False})
+    ['kept: AUC 0.86 is above 0.85', 'NOT kept: Brier 0.2 is below 0.1']
+    """
+    return [f"{'kept' if held else 'NOT kept'}: {words}" for words, held in limits.items()]
+
+
+def require_kept(of: str, limits: Mapping[str, bool]) -> None:
+    """End with exit code 1 and how many limits are missed, named above; nothing happens where all are kept."""
+    missed = sum(not held for held in limits.values())
+    if missed:
+        raise SystemExit(f"limits NOT kept by {of} ({missed}); see above")
+
+
 def _shown(value: Any) -> str:
     return f"{value:,.3f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
