@@ -8,15 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
-from serving.attrition_law import (
-    LEAST_RETURN,
-    LOADS,
-    MEMORY_DAYS,
-    MOST_ODDS,
-    AttritionLaw,
-    Past,
-    Silence,
-)
+from serving.attrition_law import LEAST_RETURN, LOADS, MEMORY_DAYS, MOST_ODDS, AttritionLaw, Past, Silence
 from serving.calibration import sigmoid, softplus
 from serving.latent_attrition import LatentAttrition, past_of
 from training.thinning import evenly
@@ -31,8 +23,8 @@ NEEDED = ("orders_count_all", "order_gap_mean_days_all", "orders_recency_days", 
 """Without these features the law has nothing to read."""
 
 _REGULARITIES = (1, 2, 3)
-_ROWS_TO_CHOOSE, _ROWS_FOR_RATES, _ROWS = 6_000, 8_000, 20_000
-_ROUNDS_TO_CHOOSE, _ROUNDS_BESIDE, _ROUNDS = 25, 10, 25
+_ROWS_TO_CHOOSE, _ROWS = 6_000, 25_000
+_ROUNDS = 25
 _PRIOR_ROWS = 1.0
 _STEP = 1e-5
 _N_RATES = 4
@@ -41,9 +33,7 @@ _N_RATES = 4
 def fit_latent_attrition(
     rows: TrainingSet, places: Places, weights: Array, horizon_days: float, reads: tuple[str, ...]
 ) -> LatentAttrition:
-    """The part of largest likelihood.
-
-    Few rows tell how regular gaps are, more the rates of orders and signs, the most all else: about twenty numbers.
+    """The part of largest likelihood. Few rows tell how regular gaps are, more the other numbers, about twenty.
 
     Args:
         rows: customers at their cut-offs.
@@ -58,15 +48,11 @@ def fit_latent_attrition(
         past = past_of(rows.values[some], rows.feature_names, reads)
         return _Likelihood.of(past, rows.labels[some], weights[some], horizon_days, regularity)
 
-    best, found, least = _REGULARITIES[0], None, np.inf
-    begin: Array | None = None
-    for regularity in _REGULARITIES:
-        begin, loss = on(_ROWS_TO_CHOOSE, regularity).fit(_ROUNDS_TO_CHOOSE if begin is None else _ROUNDS_BESIDE, begin)
-        if loss < least:
-            best, found, least = regularity, begin, loss
-    found = on(_ROWS_FOR_RATES, best).fit(_ROUNDS, found)[0]
-    many = on(_ROWS, best)
-    return many.part(rows.feature_names, reads, many.fit_given_rates(_ROUNDS, found))
+    fits = {regularity: on(_ROWS_TO_CHOOSE, regularity).fit() for regularity in _REGULARITIES}
+    best = min(fits, key=lambda regularity: fits[regularity][1])
+    found = on(_ROWS, best).fit(fits[best][0])[0]
+    law = _law(found[:-2], horizon_days, best)
+    return LatentAttrition(rows.feature_names, law, reads, float(np.exp(found[-2])), float(found[-1]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,71 +81,64 @@ class _Likelihood:
         begin = np.append(begin, [0.0, 0.0])
         return cls(past, labels.astype(np.float64), weights / weights.sum(), begin, horizon_days, regularity)
 
-    def fit(self, rounds: int, begin: Array | None = None) -> tuple[Array, float]:
-        """The best parameters found, and their loss."""
-        found = minimize(
-            self.loss, self.begin if begin is None else begin, jac=True, method="L-BFGS-B", options={"maxiter": rounds}
+    def fit(self, begin: Array | None = None) -> tuple[Array, float]:
+        """The best parameters found, and their loss: Fisher scoring within a trust region.
+
+        Source: Nocedal and Wright 2006, Numerical Optimization, algorithm 4.3.
+        """
+        last: dict[bytes, tuple[float, Array, Array]] = {}
+
+        def at(found: Array) -> tuple[float, Array, Array]:
+            key = found.tobytes()
+            if key not in last:
+                last.clear()
+                last[key] = self.loss(found)
+            return last[key]
+
+        best = minimize(
+            lambda found: at(found)[0],
+            self.begin if begin is None else begin,
+            jac=lambda found: at(found)[1],
+            hess=lambda found: at(found)[2],
+            method="trust-exact",
+            options={"maxiter": _ROUNDS, "gtol": 1e-5},
         )
-        return np.asarray(found.x, dtype=np.float64), float(found.fun)
+        return np.asarray(best.x, dtype=np.float64), float(best.fun)
 
-    def fit_given_rates(self, rounds: int, begin: Array) -> Array:
-        """The best parameters found while the rates stay."""
-        silence = _law(begin[:-2], self.horizon_days, self.regularity).silence(self.past)
-
-        def loss(rest: Array) -> tuple[float, Array]:
-            found = np.concatenate([begin[:_N_RATES], rest])
-            value, gradient = self._given(_law(found[:-2], self.horizon_days, self.regularity), silence, found)
-            value, gradient = self._drawn(found, value, gradient)
-            return value, gradient[_N_RATES:]
-
-        best = minimize(loss, begin[_N_RATES:], jac=True, method="L-BFGS-B", options={"maxiter": rounds})
-        return np.concatenate([begin[:_N_RATES], best.x])
-
-    def part(self, feature_names: tuple[str, ...], reads: tuple[str, ...], found: Array) -> LatentAttrition:
-        law = _law(found[:-2], self.horizon_days, self.regularity)
-        return LatentAttrition(feature_names, law, reads, float(np.exp(found[-2])), float(found[-1]))
-
-    def loss(self, found: Array) -> tuple[float, Array]:
-        """The loss and its gradient; by the rates it is a difference, by all else exact."""
-        law = _law(found[:-2], self.horizon_days, self.regularity)
-        silence = law.silence(self.past)
-        value, gradient = self._given(law, silence, found)
-        for rate in range(_N_RATES):
-            moved = found.copy()
-            moved[rate] += _STEP
-            beside = _law(moved[:-2], self.horizon_days, self.regularity)
-            gradient[rate] = (self._value(beside, beside.silence(self.past), found) - value) / _STEP
-        return self._drawn(found, value, gradient)
-
-    def _drawn(self, found: Array, value: float, gradient: Array) -> tuple[float, Array]:
+    def loss(self, found: Array) -> tuple[float, Array, Array]:
+        """The loss, its gradient (p,) and its expected curvature (p, p)."""
+        log_odds, slopes = self._log_odds(found)
+        weight = float(np.exp(found[-2]))
+        logits = found[-1] + weight * log_odds
+        chance = sigmoid(logits)
+        by_all = np.column_stack([weight * slopes, weight * log_odds, np.ones_like(log_odds)])
         away = found - self.begin
         away[-1] = 0.0  # the level is free
         pull = _PRIOR_ROWS / self.labels.size
-        return value + 0.5 * pull * float(away @ away), gradient + pull * away
+        value = float(np.sum(self.weights * (softplus(logits) - self.labels * logits)))
+        gradient = by_all.T @ (self.weights * (chance - self.labels)) + pull * away
+        curvature = by_all.T @ ((self.weights * chance * (1.0 - chance))[:, None] * by_all)
+        return value + 0.5 * pull * float(away @ away), gradient, curvature + pull * np.eye(found.size)
 
-    def _value(self, law: AttritionLaw, silence: Silence, found: Array) -> float:
-        odds, returns = law.left_and_returning(self.past, silence)
-        logits = found[-1] + np.exp(found[-2]) * (np.log1p(odds - returns) - np.log(returns))
-        return float(np.sum(self.weights * (softplus(logits) - self.labels * logits)))
-
-    def _given(self, law: AttritionLaw, silence: Silence, found: Array) -> tuple[float, Array]:
-        """The loss, and its derivatives by all but the rates."""
+    def _log_odds(self, found: Array) -> tuple[Array, Array]:
+        """The log-odds of the law, float64 (n,), and their derivatives, (n, p - 2): by the rates a difference."""
+        law = _law(found[:-2], self.horizon_days, self.regularity)
+        silence = law.silence(self.past)
         odds, returns = law.left_and_returning(self.past, silence)
         log_odds = np.log1p(odds - returns) - np.log(returns)
-        weight = float(np.exp(found[-2]))
-        logits = found[-1] + weight * log_odds
-        value = float(np.sum(self.weights * (softplus(logits) - self.labels * logits)))
-        slope = self.weights * (sigmoid(logits) - self.labels)
-        by_odds = slope * weight / (1.0 + odds - returns)
-        by_returns = -by_odds - slope * weight / returns
+        by_odds = 1.0 / (1.0 + odds - returns)
+        by_returns = -by_odds - 1.0 / returns
         by_odds[odds >= MOST_ODDS] = 0.0  # what is bounded does not move
         by_returns[(returns <= LEAST_RETURN) | (returns >= 1.0 - LEAST_RETURN)] = 0.0
-        gradient = np.zeros(found.size)
-        gradient[_N_RATES:-2] = by_odds @ _of_odds(law, self.past, silence) + by_returns @ _of_returns(
-            law, self.past, silence
-        )
-        gradient[-2:] = (slope @ log_odds) * weight, slope.sum()
-        return value, gradient
+        slopes = np.empty((log_odds.size, found.size - 2))
+        slopes[:, _N_RATES:] = by_odds[:, None] * _of_odds(law, self.past, silence)
+        slopes[:, _N_RATES:] += by_returns[:, None] * _of_returns(law, self.past, silence)
+        for rate in range(_N_RATES):
+            moved = found.copy()
+            moved[rate] += _STEP
+            beside = _law(moved[:-2], self.horizon_days, self.regularity).log_odds(self.past)
+            slopes[:, rate] = (beside - log_odds) / _STEP
+        return log_odds, slopes
 
 
 def _law(logs: Array, horizon_days: float, regularity: int) -> AttritionLaw:

@@ -2,6 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 
 from serving.latent_attrition import past_of
 from tests.attrition_worlds import HORIZON_DAYS, NAMES, silent_shop
@@ -26,6 +27,15 @@ def test_the_gradient_is_that_of_the_loss():
     steps = 1e-5 * np.eye(at.size)
     expected = [(likelihood.loss(at + step)[0] - likelihood.loss(at - step)[0]) / 2e-5 for step in steps]
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_the_search_ends_where_the_loss_is_least():
+    rows, _ = silent_shop(np.random.default_rng(8), 800)
+    likelihood = _Likelihood.of(past_of(rows.values, NAMES, NAMES), rows.labels, np.ones(800), HORIZON_DAYS, 2)
+    found, loss = likelihood.fit()
+    assert loss < likelihood.loss(likelihood.begin)[0]
+    by_gradient = minimize(lambda at: likelihood.loss(at)[:2], found, jac=True, method="L-BFGS-B")
+    assert loss == pytest.approx(by_gradient.fun, abs=2e-4)
 
 
 @pytest.mark.slow
