@@ -30,9 +30,11 @@ def registry(shop: Workspace) -> Registry:
 def test_two_churn_versions_are_judged_on_the_same_rows(
     shop: Workspace, registry: Registry, quick_settings: Settings
 ) -> None:
-    good = train_churn_job(shop, quick_settings, code_version="abc")
+    usual = train_churn_job(shop, quick_settings, code_version="abc")
     stunted = replace(quick_settings.churn, trees=TreeSettings(max_rounds=1, min_rows_in_leaf=150, leaves=2))
-    poor = train_churn_job(shop, replace(quick_settings, churn=stunted), code_version="abc")
+    other = train_churn_job(shop, replace(quick_settings, churn=stunted), code_version="abc")
+    # in a shop this small trees may do harm: which of the two is the better one is not what is asked here
+    poor, good = sorted((usual, other), key=lambda trained: trained.metrics["auc"])
     found = compare_versions(shop, registry, poor.version, good.version, quick_settings)
     assert found.challenger.slice_name == found.champion.slice_name
     # judged again from the files, the figures are those that training recorded
