@@ -173,8 +173,12 @@ class AttritionLaw:
         came = ago <= past.late_days[:, None]
         ends = np.linspace(0.0, self.horizon_days, _N_SLICES + 1)
         waited = np.exp(self._survival(now[:, None] + ends, gaps[:, None], gap_days[:, None]) - still[:, None])
-        summed = (np.add.reduce(found, axis=1) for found in (weights, fading, fading * came))
-        return Silence(*summed, waited[:, :-1] - waited[:, 1:])
+        return Silence(
+            days=np.add.reduce(weights, axis=1),
+            fading_days=np.add.reduce(fading, axis=1),
+            late_days=np.add.reduce(fading * came, axis=1),
+            returning=waited[:, :-1] - waited[:, 1:],
+        )
 
     def left_and_returning(self, past: Past, silence: Silence) -> tuple[Array, Array]:
         """Odds of having left, and P(order within the horizon | still there), each float64 (n,)."""
