@@ -219,12 +219,13 @@ def test_the_trials_can_be_put_into_a_table(rows):
     assert found.metrics()["log_loss_given"] - found.metrics()["log_loss_best"] == pytest.approx(found.gain)
 
 
-def test_the_loss_is_that_of_calibrated_margins(rows):
-    # another level and spread of the margins is undone by calibration, so it costs next to nothing
+def test_the_loss_is_that_of_calibrated_margins():
+    # another level and spread of the margins is undone by calibration, so it costs next to nothing where rows are many
+    rows = known_law(np.random.default_rng(1), 3_000, (0, 30, 60))
     validation = validation_of(rows, SETTINGS, TuningSettings())
     plain = validation.losses(nothing_matters, SETTINGS).mean()
     moved = validation.losses(lambda *_: lambda values: 3.0 * true_log_odds(values) - 2.0, SETTINGS).mean()
-    assert moved == pytest.approx(plain, abs=2e-3)
+    assert moved == pytest.approx(plain, abs=1e-3)
 
 
 def test_a_later_cutoff_measures_where_label_windows_end_before_it():
