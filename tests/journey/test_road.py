@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from features.day_tracks import OWN_DOING
 from features.event_log import EventLog
 from features.instants import DAY_US, parse_instant
 from features.workspace import Workspace
@@ -43,13 +44,17 @@ def base(shop):
 
 
 def some_customer(shop, silent_days=0):
-    """The id of a customer whose last order is at least, and hardly more than, this old at the end."""
+    """The id of a buyer, not cancelled, whose last sign of life is at least, and hardly more than, this old."""
     events = pq.read_table(shop.root / "shop" / "events.parquet", columns=["customer_id", "kind", "occurred_at"])
-    orders = events.filter(pc.equal(events["kind"], "purchase"))
-    last = orders.group_by("customer_id").aggregate([("occurred_at", "max")])
+    signs = events.filter(pc.is_in(events["kind"], pa.array(OWN_DOING)))
+    last = signs.group_by("customer_id").aggregate([("occurred_at", "max"), ("kind", "distinct")])
     before = pa.scalar(parse_instant(END) - silent_days * DAY_US).cast(pa.timestamp("us", tz="UTC"))
-    silent = last.filter(pc.less(last["occurred_at_max"], before)).sort_by("occurred_at_max")
-    return silent["customer_id"][-1].as_py()
+    silent = last.filter(pc.less(last["occurred_at_max"], before)).sort_by([("occurred_at_max", "descending")])
+    return next(
+        row["customer_id"]
+        for row in silent.to_pylist()
+        if "purchase" in row["kind_distinct"] and "cancel" not in row["kind_distinct"]
+    )
 
 
 def test_every_answer_names_the_release_and_the_score_says_why(shop, base):
@@ -84,7 +89,7 @@ def test_outcome_changes_the_next_answers_and_comes_back_in_the_log(shop, base):
 
     after = call(base, "CRM", "", "GET", score).answer
     assert after["data_quality"]["events_count"] == before["data_quality"]["events_count"] + 1
-    assert after["churn_probability"] < before["churn_probability"]  # silent for 80 days, and has just bought
+    assert after["churn_probability"] < before["churn_probability"]  # not seen for 80 days, and has just bought
 
     log = EventLog.open(shop.event_log)
     n_before = log.n_events
