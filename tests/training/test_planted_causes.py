@@ -16,7 +16,9 @@ def test_the_planted_cause_is_the_first_or_second_reason_of_who_leaves_for_it():
     for leavers in (found.weekly, found.monthly):
         (whole,) = [row for row in table(leavers) if row["planted cause"] == "all"]
         assert whole["left"] > 300
-        assert whole["first or second"] > whole["first or second, by weight alone"] + 0.1
+        # the law of silence tells causes by weight already; that they come first still adds to who hears of them first
+        assert whole["first or second"] > whole["first or second, by weight alone"]
+        assert 1 - whole["first"] < 0.8 * (1 - whole["first, by weight alone"])
     assert found.stayers_right > 0.5
 
 
