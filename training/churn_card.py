@@ -293,6 +293,7 @@ def _made_of(trained: ChurnTraining, facts: Mapping[str, str]) -> Section:
         ("rows trained on", f"{trained.n_training_rows:,}"),
         ("rows calibrated on", f"{trained.n_calibration_rows:,}"),
         ("trees", str(model.n_trees)),
+        ("weight of the law of silence", "not fitted" if model.attrition is None else f"{model.attrition.weight:.2f}"),
         ("features", str(len(model.feature_names))),
         *facts.items(),
     )

@@ -148,6 +148,8 @@ def test_the_card_shows_every_picture_and_answers_what_a_reader_asks(trained):
     for sentence in trained.sentences:
         assert html.escape(sentence) in page
     assert "log_version" in page
+    notes = card_files(churn_card(trained, pictures, {}))["card.md"].decode()
+    assert f"| weight of the law of silence | {trained.model.attrition.weight:.2f} |" in notes
     assert ">nan" not in page
 
 
