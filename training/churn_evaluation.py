@@ -70,6 +70,25 @@ class ChurnTraining:
     findings: Findings
     tuned: Tuned | None = None
 
+    @classmethod
+    def of(
+        cls, fitted: Fitted, report: ChurnReport, split: TimeSplit, *, refit: bool, tuned: Tuned | None = None
+    ) -> ChurnTraining:
+        """What was fitted, with the report on it; `tuned` is the search before, which a refit does not repeat."""
+        return cls(
+            model=fitted.model,
+            bands=fitted.bands,
+            losses=fitted.losses,
+            report=report,
+            split=split,
+            refit=refit,
+            n_training_rows=fitted.n_training_rows,
+            n_calibration_rows=fitted.n_calibration_rows,
+            reference=fitted.reference,
+            findings=fitted.findings,
+            tuned=tuned,
+        )
+
     @property
     def sentences(self) -> tuple[str, ...]:
         """What was found in the data, and the verdicts on the model, in words."""
@@ -122,19 +141,7 @@ def train_churn(
     if settings.refit_on_all:
         split = split_in_time(first_us, end_us, settings, judged=False)
         fitted = fit_as_of(view, feature_set, split, settings if tuned is None else tuned.settings, end_us)
-    return ChurnTraining(
-        model=fitted.model,
-        bands=fitted.bands,
-        losses=fitted.losses,
-        report=report,
-        split=split,
-        refit=settings.refit_on_all,
-        n_training_rows=fitted.n_training_rows,
-        n_calibration_rows=fitted.n_calibration_rows,
-        reference=fitted.reference,
-        findings=fitted.findings,
-        tuned=tuned,
-    )
+    return ChurnTraining.of(fitted, report, split, refit=settings.refit_on_all, tuned=tuned)
 
 
 def fit_as_of(

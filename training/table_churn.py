@@ -26,7 +26,6 @@ from training.churn_problem import ChurnProblem
 from training.churn_settings import ChurnSettings, TreeSettings
 from training.cutoffs import TimeSplit
 from training.drift import drift_reference
-from training.labels import VALUE_DAYS
 from training.linear_part import fit_linear_part
 from training.log_data import Progress, silent
 from training.release_settings import BandSettings
@@ -67,18 +66,8 @@ def table_rows(table: EncodedTable, labels: npt.NDArray[np.int8], as_of_us: int)
     if labels.shape != table.values.shape[:1]:
         raise DataError(f"{table.values.shape[0]} rows came with {labels.size} labels")
     places = np.flatnonzero(labels >= 0).astype(np.int64)
-    churned = labels[places] == 1
-    return TrainingSet(
-        feature_names=table.features.names,
-        fingerprint=table.features.fingerprint(),
-        values=np.ascontiguousarray(table.values[places]),
-        labels=churned,
-        customer_rows=places,
-        as_of_us=np.full(places.size, as_of_us, np.int64),
-        weights=np.ones(places.size),
-        event_days=np.where(churned, np.nan, np.inf),
-        value_minor=np.full((places.size, len(VALUE_DAYS)), np.nan),
-    )
+    features = table.features
+    return TrainingSet.of_table(features.names, features.fingerprint(), table.values, labels, places, as_of_us)
 
 
 def judges(customer_keys: Sequence[str], share: float = JUDGED_SHARE) -> npt.NDArray[np.bool_]:
@@ -136,18 +125,7 @@ def train_table(
     )
     if settings.refit_on_all:
         fitted = _fit(rows, settings, categories, progress)
-    return ChurnTraining(
-        model=fitted.model,
-        bands=fitted.bands,
-        losses=fitted.losses,
-        report=report,
-        split=split,
-        refit=settings.refit_on_all,
-        n_training_rows=fitted.n_training_rows,
-        n_calibration_rows=fitted.n_calibration_rows,
-        reference=fitted.reference,
-        findings=fitted.findings,
-    )
+    return ChurnTraining.of(fitted, report, split, refit=settings.refit_on_all)
 
 
 def screen_table(rows: TrainingSet, settings: ChurnSettings, categories: Categories) -> Screened:

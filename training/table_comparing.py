@@ -12,7 +12,6 @@ from features.errors import ArtefactError
 from features.instants import parse_instant
 from features.workspace import Workspace
 from training.churn_problem import ChurnProblem
-from training.labels import VALUE_DAYS
 from training.registry import ModelVersion
 from training.table_churn import judges
 from training.table_store import read_stored
@@ -39,18 +38,8 @@ def compared_rows(
     stored = workspace.snapshots / challenger.tags["stored_table"]
     keys, values, labels = read_stored(stored, names)
     rows = np.flatnonzero(judges(keys) & (labels >= 0)).astype(np.int64)
-    churned = labels[rows] == 1
-    return TrainingSet(
-        feature_names=names,
-        fingerprint=challenger.tags["fingerprint"],
-        values=np.ascontiguousarray(values[rows]),
-        labels=churned,
-        customer_rows=rows,
-        as_of_us=np.full(rows.size, parse_instant(challenger.tags["test_as_of"]), np.int64),
-        weights=np.ones(rows.size),
-        event_days=np.where(churned, np.nan, np.inf),
-        value_minor=np.full((rows.size, len(VALUE_DAYS)), np.nan),
-    )
+    as_of_us = parse_instant(challenger.tags["test_as_of"])
+    return TrainingSet.of_table(names, challenger.tags["fingerprint"], values, labels, rows, as_of_us)
 
 
 def _check_alike(challenger: ModelVersion, champion: ModelVersion) -> None:

@@ -54,6 +54,33 @@ class TrainingSet:
                 f"{self.value_minor.shape}; both need one row a label"
             )
 
+    @classmethod
+    def of_table(
+        cls,
+        feature_names: tuple[str, ...],
+        fingerprint: str,
+        values: npt.NDArray[np.float64],
+        labels: npt.NDArray[np.int8],
+        places: npt.NDArray[np.int64],
+        as_of_us: int,
+    ) -> TrainingSet:
+        """Customers of a labelled table, one row each: those at `places` of values (n, f) and labels (n,), 1 churned.
+
+        A label tells that somebody left, not when, and the table of no money.
+        """
+        churned = labels[places] == 1
+        return cls(
+            feature_names=feature_names,
+            fingerprint=fingerprint,
+            values=np.ascontiguousarray(values[places]),
+            labels=churned,
+            customer_rows=places,
+            as_of_us=np.full(places.size, as_of_us, np.int64),
+            weights=np.ones(places.size),
+            event_days=np.where(churned, np.nan, np.inf),
+            value_minor=np.full((places.size, len(VALUE_DAYS)), np.nan),
+        )
+
     @property
     def n_rows(self) -> int:
         """Rows, that is customers times the cut-offs at which they were eligible."""

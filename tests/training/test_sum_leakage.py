@@ -7,18 +7,7 @@ from training.training_set import TrainingSet
 
 
 def rows_of(values, labels, names):
-    n = len(labels)
-    return TrainingSet(
-        names,
-        "f",
-        values,
-        labels,
-        np.arange(n),
-        np.zeros(n, np.int64),
-        np.ones(n),
-        np.full(n, np.nan),
-        np.full((n, 2), np.nan),
-    )
+    return TrainingSet.of_table(names, "f", values, labels.astype(np.int8), np.arange(len(labels)), 0)
 
 
 def pages(n=2_000, seed=1, counted=True):

@@ -17,17 +17,7 @@ def rows_of(n=300, seed=1):
     rng = np.random.default_rng(seed)
     values = np.column_stack([rng.normal(size=n), rng.normal(size=n), rng.integers(0, 3, n)]).astype(float)
     labels = rng.random(n) < 1 / (1 + np.exp(1 - 1.5 * values[:, 0] - (values[:, 2] == 2)))
-    return TrainingSet(
-        ("a", "b", "plan"),
-        "f",
-        values,
-        labels,
-        np.arange(n),
-        np.zeros(n, np.int64),
-        np.ones(n),
-        np.where(labels, np.nan, np.inf),
-        np.full((n, 2), np.nan),
-    )
+    return TrainingSet.of_table(("a", "b", "plan"), "f", values, labels.astype(np.int8), np.arange(n), 0)
 
 
 def binned(rows, unused=None):
