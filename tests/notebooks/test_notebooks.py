@@ -110,8 +110,8 @@ def check_churn(run: Executed) -> None:
         assert re.search(rf"The model (beats|loses to|is not distinguishable from) the {baseline} baseline", run.text)
     assert "The model beats the recency baseline" in run.text
     assert "customers 0 have a probability that rises with the horizon" in run.text
-    (probability,) = run.numbers(r"probability (\d\.\d\d), score")
-    assert 0 < probability < 1
+    (probability,) = run.numbers(r"probability (\d\.\d\d\d), score")
+    assert 0 < probability <= 1  # one who left long ago may be at .9995, printed 1.000
     assert re.search("[\u4e00-\u9fff]", run.text), "no reason is told in Chinese"
     assert "an association in past data, not the effect of an action" in run.text
     for share in run.numbers(r"of those who came, (\d+)% within p10 to p90"):
