@@ -13,128 +13,13 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from features.customer_view import CustomerView
 from features.instants import DAY_US
-from features.interactions import InteractionSettings, ItemIndex, known, weigh
+from serving.sources.histories import Histories
 
-__all__ = ["AlsSource", "BuyAgainSource", "CandidateSource", "Histories", "PopularitySource", "Purchases"]
+__all__ = ["AlsSource", "BuyAgainSource", "CandidateSource", "PopularitySource"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Purchases:
-    """What was bought: one entry for each customer and item, sorted by (customer, item).
-
-    Several lines of one item at one instant are one purchase.
-
-    Attributes:
-        customers: int64 (m,), rows of the view.
-        items: int64 (m,), catalogue positions.
-        counts: int64 (m,), purchases, at least 1.
-        first_us, last_us: int64 (m,), microseconds.
-    """
-
-    customers: Ints
-    items: Ints
-    counts: Ints
-    first_us: Ints
-    last_us: Ints
-
-    @classmethod
-    def read(cls, view: CustomerView, as_of_us: int, index: ItemIndex) -> Purchases:
-        """Purchases known at `as_of`: in `[-inf, as_of)` by both times, of items that the catalogue holds."""
-        track = view.track("purchase")
-        items = index.of_view_items(view, track.item)
-        seen = known(track, as_of_us) & (items >= 0)
-        n_items = max(len(index.item_ids), 1)
-        keys, times = track.customer_rows[seen] * n_items + items[seen], track.occurred_us[seen]
-        order = np.argsort(keys, kind="stable")  # the track is in time order, so each run of one key is too
-        keys, times = keys[order], times[order]
-        new_key = np.diff(keys, prepend=-1) != 0
-        starts = np.flatnonzero(new_key)
-        distinct = new_key.copy()
-        distinct[1:] |= np.diff(times) != 0
-        counts = np.add.reduceat(distinct.astype(np.int64), starts) if len(starts) else np.empty(0, np.int64)
-        ends = np.append(starts[1:], len(keys)) - 1
-        chosen = keys[starts]
-        return cls(chosen // n_items, chosen % n_items, counts, times[starts], times[ends[: len(starts)]])
-
-
-@dataclass(frozen=True)
-class Histories:
-    """What candidate sources read of n customers, as known at `as_of_us`.
-
-    Attributes:
-        as_of_us: exclusive cut-off, microseconds.
-        offsets: int64 (n + 1,); the weighted items of customer i are `items[offsets[i]:offsets[i + 1]]`.
-        items: int64 (m,), catalogue positions, ascending within a customer.
-        weights: float64 (m,), decayed weights, not 0; negative for items turned down.
-        bought: purchases, with `customers` counted from 0.
-        bought_offsets: int64 (n + 1,) into `bought`.
-    """
-
-    as_of_us: int
-    offsets: Ints
-    items: Ints
-    weights: Floats
-    bought: Purchases
-    bought_offsets: Ints
-
-    @classmethod
-    def read(cls, view: CustomerView, as_of_us: int, index: ItemIndex, settings: InteractionSettings) -> Histories:
-        """The histories of every customer of a view; events that are not known at `as_of` change nothing."""
-        cells = weigh(view, as_of_us, settings, index)
-        bought = Purchases.read(view, as_of_us, index)
-        rows = np.arange(view.n_customers + 1)
-        return cls(
-            as_of_us,
-            np.searchsorted(cells.customers, rows),
-            cells.items,
-            cells.weights,
-            bought,
-            np.searchsorted(bought.customers, rows),
-        )
-
-    @classmethod
-    def nobody(cls, as_of_us: int) -> Histories:
-        """One customer of whom nothing is known."""
-        nothing, offsets = np.empty(0, np.int64), np.zeros(2, np.int64)
-        purchases = Purchases(nothing, nothing, nothing, nothing, nothing)
-        return cls(as_of_us, offsets, nothing, np.empty(0), purchases, offsets)
-
-    @property
-    def n_customers(self) -> int:
-        """How many customers."""
-        return len(self.offsets) - 1
-
-    @cached_property
-    def cold(self) -> npt.NDArray[np.bool_]:
-        """Which customers (bool (n,)) have nothing that draws them to an item of the catalogue."""
-        drawn = np.concatenate(([0], np.cumsum(self.weights > 0)))
-        undrawn = drawn[self.offsets[1:]] == drawn[self.offsets[:-1]]
-        return np.asarray(undrawn & (np.diff(self.bought_offsets) == 0), np.bool_)
-
-    def part(self, start: int, stop: int) -> Histories:
-        """The customers `start:stop`, counted from 0 again."""
-        cells = slice(int(self.offsets[start]), int(self.offsets[stop]))
-        bought = slice(int(self.bought_offsets[start]), int(self.bought_offsets[stop]))
-        purchases = Purchases(
-            self.bought.customers[bought] - start,
-            self.bought.items[bought],
-            self.bought.counts[bought],
-            self.bought.first_us[bought],
-            self.bought.last_us[bought],
-        )
-        return Histories(
-            self.as_of_us,
-            self.offsets[start : stop + 1] - cells.start,
-            self.items[cells],
-            self.weights[cells],
-            purchases,
-            self.bought_offsets[start : stop + 1] - bought.start,
-        )
 
 
 class CandidateSource(Protocol):

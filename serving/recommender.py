@@ -14,10 +14,11 @@ from features.customer_view import CustomerView
 from features.errors import ArtefactError, ConfigurationError, DataError
 from features.interactions import ItemIndex
 from features.settings import read_settings
-from serving.candidates import AlsSource, BuyAgainSource, CandidateSource, Histories, PopularitySource
+from serving.candidates import AlsSource, BuyAgainSource, CandidateSource, PopularitySource
 from serving.ranking import BlendWeights, Slate, SlateItem, blend, top_k
 from serving.recommender_files import SETTINGS_FILE, pack, unpack
 from serving.recommender_settings import RecommenderSettings
+from serving.sources.histories import Histories
 
 __all__ = ["Recommender", "RecommenderSettings"]
 

@@ -16,9 +16,9 @@ from features.customer_view import CustomerView
 from features.errors import ConfigurationError, NotEnoughDataError
 from features.instants import DAY_US
 from features.interactions import Interactions, InteractionSettings, ItemIndex, interactions
-from serving.candidates import Histories, Purchases
 from serving.ranking import BlendWeights, normalise, top_k, total
 from serving.recommender import Recommender, RecommenderSettings
+from serving.sources.histories import Histories, Purchases
 from training.recommender_metrics import Relevant, hits, ndcg
 
 __all__ = ["RecommenderFitSettings", "fit_recommender", "popularity"]

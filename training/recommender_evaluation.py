@@ -12,9 +12,9 @@ from features.customer_view import CustomerView
 from features.errors import ConfigurationError, NotEnoughDataError
 from features.instants import DAY_US, format_instant
 from features.interactions import interactions
-from serving.candidates import Purchases
 from serving.ranking import BlendWeights
 from serving.recommender import Recommender
+from serving.sources.histories import Purchases
 from training.cutoffs import observed_span
 from training.recommender import RecommenderFitSettings, fit_recommender
 from training.recommender_metrics import (

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from features.interactions import InteractionSettings, ItemIndex
-from serving.candidates import AlsSource, BuyAgainSource, Histories, PopularitySource, Purchases
+from serving.candidates import AlsSource, BuyAgainSource, PopularitySource
+from serving.sources.histories import Histories, Purchases
 from tests.shop_events import day, view_of
 
 INDEX = ItemIndex(("cup", "pot", "tea"))

@@ -10,8 +10,9 @@ from threadpoolctl import threadpool_limits
 
 from features.errors import ConfigurationError, NotEnoughDataError
 from features.interactions import InteractionSettings, interactions
-from serving.candidates import AlsSource, Purchases
+from serving.candidates import AlsSource
 from serving.ranking import BlendWeights
+from serving.sources.histories import Purchases
 from tests.shop_events import day, view_of
 from training.recommender import RecommenderFitSettings, fit_recommender, popularity
 

@@ -1,0 +1,125 @@
+"""The one contract of candidate sources: propose items for customers, and say what is thought of given items.
+
+Every source is a frozen set of arrays. It may propose by whatever is quick (an index, a short list); `scores` is the
+exact figure that decides, worked out row by row, so that a customer alone and among others gets the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.sources.histories import Histories
+
+__all__ = ["Arrays", "CandidateSource", "Excluded", "Proposals", "best_of", "picked"]
+
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+Scores = npt.NDArray[np.float32]
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """The items that a source proposes to n customers, best first, ties by place; no item twice in a row.
+
+    Attributes:
+        places: int64 (n, limit), catalogue positions, -1 behind the last.
+        scores: float32 (n, limit), NaN behind the last.
+    """
+
+    places: Ints
+    scores: Scores
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """Items that are not to be proposed to each customer, such as what they own.
+
+    Attributes:
+        offsets: int64 (n + 1,); those of customer i are `items[offsets[i]:offsets[i + 1]]`.
+        items: int64 (m,), catalogue positions.
+    """
+
+    offsets: Ints
+    items: Ints
+
+    def of(self, row: int) -> Ints:
+        """The positions excluded for one customer."""
+        return self.items[self.offsets[row] : self.offsets[row + 1]]
+
+
+class CandidateSource(Protocol):
+    """Whatever can propose items.
+
+    `kind` names the class in files; `name` is the word for the source in answers, recipes and reports.
+    """
+
+    kind: ClassVar[str]
+
+    @property
+    def name(self) -> str:
+        """The word for the source in answers, recipes and reports."""
+
+    @property
+    def n_items(self) -> int:
+        """Length of the catalogue that `places` are positions of."""
+
+    def propose(
+        self, histories: Histories, limit: int, allowed: Bools | None = None, excluded: Excluded | None = None
+    ) -> Proposals:
+        """The best `limit` items for each customer, of the mask `allowed`, bool (n_items,), and none excluded."""
+
+    def scores(self, histories: Histories, places: Ints) -> Scores:
+        """float32 (n, m) for places int64 (n, m); NaN at place -1 and where the source has nothing to say."""
+
+    def to_parts(self) -> tuple[dict[str, Any], Arrays]:
+        """Settings that JSON can hold, and arrays without objects: all that `from_parts` needs."""
+
+    @classmethod
+    def from_parts(cls, settings: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """The source of `to_parts`.
+
+        Raises:
+            ArtefactError: something is missing, or an array has another shape or type, or is not finite.
+        """
+
+
+def best_of(
+    dense: npt.NDArray[np.floating], limit: int, allowed: Bools | None = None, excluded: Excluded | None = None
+) -> Proposals:
+    """The best `limit` of scores (n, n_items) for the whole catalogue; NaN is not proposed.
+
+    >>> found = best_of(np.array([[1.0, 3.0, np.nan, 3.0]]), 3)
+    >>> found.places.tolist(), found.scores.tolist()
+    ([[1, 3, 0]], [[3.0, 3.0, 1.0]])
+    """
+    n_rows, n_items = dense.shape
+    places = np.full((n_rows, limit), -1, np.int64)
+    scores = np.full((n_rows, limit), np.nan, np.float32)
+    for row in range(n_rows):
+        negated = -dense[row].astype(np.float32)
+        if allowed is not None:
+            negated[~allowed] = np.nan
+        if excluded is not None:
+            negated[excluded.of(row)] = np.nan
+        if limit < n_items:
+            worst = np.partition(negated, limit - 1)[limit - 1]  # NaN sorts last
+            kept = np.flatnonzero(negated <= worst) if not np.isnan(worst) else np.flatnonzero(~np.isnan(negated))
+        else:
+            kept = np.flatnonzero(~np.isnan(negated))
+        kept = kept[np.argsort(negated[kept], kind="stable")][:limit]
+        places[row, : len(kept)], scores[row, : len(kept)] = kept, -negated[kept]
+    return Proposals(places, scores)
+
+
+def picked(dense: npt.NDArray[np.floating], places: Ints) -> Scores:
+    """float32 (n, m): the scores (n, n_items) of given places; NaN at place -1."""
+    if not dense.shape[1]:
+        return np.full(places.shape, np.nan, np.float32)
+    found = np.take_along_axis(dense, np.maximum(places, 0), axis=1).astype(np.float32)
+    return np.where(places >= 0, found, np.float32(np.nan))

@@ -1,0 +1,1 @@
+"""How each candidate source is fitted: one module a source."""
