@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from serving.sources.histories import Histories
 
-__all__ = ["Arrays", "CandidateSource", "Excluded", "Proposals", "best_of", "picked"]
+__all__ = ["Arrays", "Bools", "CandidateSource", "Excluded", "Ints", "Proposals", "Scores", "best_of", "picked"]
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
