@@ -142,7 +142,7 @@ class CategoryPopularitySource:
             return np.full(places.shape, np.nan, np.float32)
         codes = self.category[places]
         liked = np.where(codes >= 0, np.take_along_axis(affinity, np.maximum(codes, 0), axis=1), 0)
-        found = (liked * self.share_in_category[places]).astype(np.float32)
+        found: Scores = (liked * self.share_in_category[places]).astype(np.float32)
         shown: Scores = np.where(found > 0, found, np.float32(np.nan))
         return shown
 

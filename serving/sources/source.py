@@ -52,6 +52,11 @@ class Excluded:
         """The positions excluded for one customer."""
         return self.items[self.offsets[row] : self.offsets[row + 1]]
 
+    def part(self, start: int, stop: int) -> Excluded:
+        """Those of the customers `start:stop`, counted from 0 again."""
+        offsets = self.offsets[start : stop + 1]
+        return Excluded(offsets - offsets[0], self.items[offsets[0] : offsets[-1]])
+
 
 class CandidateSource(Protocol):
     """Whatever can propose items.

@@ -1,0 +1,106 @@
+"""Factorised taste: a vector for each item, and for each customer one that is solved from the history when asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.sources.histories import Histories
+from serving.sources.parts import Shape, arrays_of, positive_numbers
+from serving.sources.source import Arrays, Bools, Excluded, Ints, Proposals, Scores, best_of
+
+__all__ = ["FactorSource"]
+
+Floats = npt.NDArray[np.float64]
+
+_CELLS_AT_ONCE = 16_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class FactorSource:
+    """Implicit-feedback matrix factorisation: the customer is folded in from the whole history, so is never stale.
+
+    Attributes:
+        item_factors: float32 (n_items, n_factors).
+        alpha: confidence of an interaction of weight w is `1 + alpha * |w|`.
+        regularization: lambda of the ridge term.
+
+    Source: Hu, Koren, Volinsky (2008), Collaborative filtering for implicit feedback datasets, eq. 4.
+    """
+
+    kind: ClassVar[str] = "factors"
+
+    item_factors: npt.NDArray[np.float32]
+    alpha: float
+    regularization: float
+    name: str = "als"
+
+    @property
+    def n_items(self) -> int:
+        """Length of the catalogue."""
+        return len(self.item_factors)
+
+    @cached_property
+    def _gram(self) -> Floats:
+        factors = self.item_factors.astype(np.float64)
+        return factors.T @ factors + self.regularization * np.eye(factors.shape[1])
+
+    def fold_in(self, items: Ints, weights: Floats) -> Floats:
+        """float64 (n_factors,): x of `(YtY + Yt (C - I) Y + lambda I) x = Yt C p`.
+
+        Args:
+            items: catalogue positions, distinct.
+            weights: confidence is `1 + alpha * |weight|`; p is 1 above 0 and 0 below.
+        """
+        factors = self.item_factors[items].astype(np.float64)
+        extra = self.alpha * np.abs(weights)
+        left = self._gram + (factors.T * extra) @ factors
+        right = factors.T @ np.where(weights > 0, 1.0 + extra, 0.0)
+        return np.asarray(np.linalg.solve(left, right), np.float64)
+
+    def vectors(self, histories: Histories) -> Scores:
+        """float32 (n, n_factors); NaN in the rows of cold customers."""
+        vectors = np.full((histories.n_customers, self.item_factors.shape[1]), np.nan, np.float32)
+        for row in np.flatnonzero(~histories.cold):
+            cells = slice(histories.offsets[row], histories.offsets[row + 1])
+            vectors[row] = self.fold_in(histories.items[cells], histories.weights[cells])
+        return vectors
+
+    def propose(
+        self, histories: Histories, limit: int, allowed: Bools | None = None, excluded: Excluded | None = None
+    ) -> Proposals:
+        """The items of the highest predicted preference; nothing to a cold customer."""
+        step = max(1, _CELLS_AT_ONCE // max(1, self.n_items))
+        places, scores = [np.empty((0, limit), np.int64)], [np.empty((0, limit), np.float32)]
+        vectors = self.vectors(histories)
+        for start in range(0, histories.n_customers, step):
+            part = vectors[start : start + step] @ self.item_factors.T
+            found = best_of(part, limit, allowed, None if excluded is None else excluded.part(start, start + step))
+            places.append(found.places)
+            scores.append(found.scores)
+        return Proposals(np.concatenate(places), np.concatenate(scores))
+
+    def scores(self, histories: Histories, places: Ints) -> Scores:
+        """Predicted preference, about 0 to 1; NaN in the rows of cold customers."""
+        vectors = self.vectors(histories)
+        found = np.full(places.shape, np.nan, np.float32)
+        for row, (vector, own) in enumerate(zip(vectors, places, strict=True)):  # each alone, so in one order of sums
+            found[row] = np.where(own >= 0, self.item_factors[own] @ vector, np.float32(np.nan))
+        return found
+
+    def to_parts(self) -> tuple[dict[str, Any], Arrays]:
+        """See `CandidateSource`."""
+        settings = {"alpha": self.alpha, "regularization": self.regularization}
+        return settings, {"item_factors": self.item_factors}
+
+    @classmethod
+    def from_parts(cls, settings: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """See `CandidateSource`."""
+        (factors,) = arrays_of(arrays, {"item_factors": Shape(np.float32, 2)})
+        alpha, regularization = positive_numbers(settings, "alpha", "regularization")
+        return cls(factors, alpha, regularization)
