@@ -6,6 +6,7 @@ __all__ = [
     "ArtefactError",
     "ConfigurationError",
     "DataError",
+    "FilterError",
     "HoldfastError",
     "NotEnoughDataError",
     "TimeError",
@@ -41,6 +42,20 @@ class TimeError(DataError):
     """A time is naive, unreadable or out of range."""
 
     code = "time"
+
+
+class FilterError(DataError):
+    """An expression over item attributes cannot be read or does not fit the catalogue.
+
+    `position` is the character, counted from 1, at which reading stopped; `expected` is what could have stood there.
+    """
+
+    code = "filter"
+
+    def __init__(self, message: str, position: int, expected: str) -> None:
+        super().__init__(message)
+        self.position = position
+        self.expected = expected
 
 
 class NotEnoughDataError(DataError):
