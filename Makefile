@@ -11,7 +11,7 @@ export BENTOML_DO_NOT_TRACK := True
 export OPENBLAS_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint types unit bench bench-features bench-import bench-train bench-batch-scoring bench-known-answers bench-reasons bench-http bench-cdnow bench-shop-churn bench-churn-tables lock clean
+.PHONY: help install demo test check lint types unit bench bench-features bench-import bench-train bench-batch-scoring bench-known-answers bench-reasons bench-http bench-cdnow bench-shop-churn bench-churn-tables bench-off-policy lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
@@ -81,6 +81,9 @@ bench-shop-churn: $(READY) ## churn of a real shop beside its baselines; make be
 
 bench-churn-tables: $(READY) ## churn of labelled tables in 5 folds; TABLE=FILE LABEL=COLUMN ID=COLUMN for another
 	$(BIN)/python -m benchmarks.bench_churn_tables $(if $(TABLE),--table $(TABLE) --label $(LABEL) --id $(ID))
+
+bench-off-policy: $(READY) ## a policy's value from another one's log; make bench-off-policy DATA=FOLDER for other Open Bandit files
+	$(BIN)/python -m benchmarks.bench_off_policy $(if $(DATA),--data $(DATA))
 
 bench-cdnow: $(READY) ## order counts beside BG/NBD on CDNOW; make bench-cdnow CDNOW=FILE for another sample
 	$(BIN)/python -m benchmarks.bench_cdnow $(if $(CDNOW),--path $(CDNOW))

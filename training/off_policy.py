@@ -2,8 +2,10 @@
 
 The value is the mean reward of an exposure, positions in the shares that the log has. A round's weight is the new
 policy's probability of what was shown over the logged propensity, both at the round's position. Weights are clipped at
-the square root of the number of rounds unless told otherwise, so a propensity of 1e-6 moves an estimate by at most a
-reward over that root; plain `ips` alone is left as the textbook has it, and says what the clipping saves one from.
+the square root of the number of rewards unless told otherwise: then one round, were its propensity 1e-6, moves an
+estimate by no more than that root's share of what all rewards add up to. Ionides 2008 clips at the root of the rounds,
+which is the same where every round has its reward; where one in 200 is clicked, it is the clicks that carry the sum.
+Plain `ips` alone is left as the textbook has it, and says what the clipping saves one from.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ class OffPolicySettings:
     """How a policy is judged from a log.
 
     Attributes:
-        clip: largest weight of a round; None is the square root of the number of rounds, at least 1.
+        clip: largest weight of a round; None is the square root of the effective number of rewards, at least 1.
         folds: of the cross-fitted reward model, by unit.
         replicates: of the bootstrap over units.
         level: share of the replicates inside an interval.
@@ -60,7 +62,7 @@ class OffPolicySettings:
 
     def __post_init__(self) -> None:
         if self.clip is not None and not (math.isfinite(self.clip) and self.clip >= 1.0):
-            raise ConfigurationError(f"clip is {self.clip}; write 1 or more, or nothing for the root of the rounds")
+            raise ConfigurationError(f"clip is {self.clip}; write 1 or more, or nothing for the root of the rewards")
         if not 0.0 < self.level < 1.0:
             raise ConfigurationError(f"level is {self.level}; write a share between 0 and 1, as 0.95")
         if self.replicates < 1:
@@ -262,7 +264,7 @@ def evaluate_policy(
     n_units = np.unique(rounds.units).size
     if n_units < settings.folds:
         raise NotEnoughDataError(f"the log has {n_units} units, need {settings.folds}, one a fold; log for longer")
-    clip = settings.clip or max(1.0, math.sqrt(rounds.n))
+    clip = settings.clip or max(1.0, math.sqrt(effective_sample(np.abs(rounds.rewards))))
     weights = policy.of(rounds.actions) / rounds.propensities
     fitted = cross_fit(rounds, policy, fit_rewards, rng, settings.folds)
     clipped, kept = np.minimum(weights, clip), np.where(weights <= clip, weights, 0.0)

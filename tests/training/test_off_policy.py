@@ -176,12 +176,24 @@ def test_a_propensity_of_a_millionth_moves_no_clipped_estimate_far(tiny, where, 
     propensities = rounds.propensities.copy()
     propensities[where] = tiny
     before, after = (judged(log, policy) for log in (rounds, replace(rounds, propensities=propensities)))
-    assert after.clip == 20.0
-    for name in BOUNDED:  # a weight of at most 20 among 400 rounds, each of a reward of at most 1
-        assert abs(after.of(name).value - before.of(name).value) <= 20.0 / 400 + 1e-9, name
+    clicks = rounds.rewards.sum()
+    assert after.clip == math.sqrt(clicks)
+    for name in BOUNDED:  # of what the clicks add up to, one round can move its share of 1 / sqrt(clicks)
+        assert abs(after.of(name).value - before.of(name).value) <= clicks / 400 / math.sqrt(clicks) + 1e-9, name
     assert after.effective_sample > 100.0
     if rounds.rewards[where] == 1.0:
         assert after.of("ips").value > 100.0  # what the textbook's estimator makes of it
+
+
+def test_weights_are_clipped_at_the_root_of_the_rewards_that_there_are():
+    """Rewards of one size count each: 100 of 400 rounds; two of 3 and four of 1 count (6 + 4)^2 / (18 + 4) = 4.5."""
+    actions, chances = np.tile([0, 1], 200), np.full(400, 0.5)
+    clicked, unequal = np.zeros(400), np.zeros(400)
+    clicked[:100], unequal[:2], unequal[2:6] = 2.5, 3.0, -1.0
+    for rewards, clip in ((clicked, 10.0), (unequal, math.sqrt(100 / 22)), (np.zeros(400), 1.0)):
+        rounds = log_of(actions, chances, rewards)
+        policy = NewPolicy.by_position(np.array([[0.5, 0.5]]), rounds.positions)
+        assert judged(rounds, policy).clip == pytest.approx(clip)
 
 
 def test_an_estimate_stays_within_the_rewards_where_weights_are_normalised():
@@ -298,7 +310,7 @@ def test_a_log_that_cannot_be_is_refused(change, words):
 
 
 def test_a_policy_whose_probabilities_do_not_sum_to_one_is_refused():
-    with pytest.raises(DataError, match="round 1 sum to 0[.]7"):
+    with pytest.raises(DataError, match=r"round 1 sum to 0\.7"):
         NewPolicy(np.array([0, 1, 3]), np.array([0, 0, 1]), np.array([1.0, 0.4, 0.3]))
 
 
