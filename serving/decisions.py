@@ -35,7 +35,12 @@ _MANY = " ".join(
 
 @dataclass(frozen=True)
 class Decision:
-    """One answer. `feature_values` are little-endian float64 in the order of the feature set named by `fingerprint`."""
+    """One answer.
+
+    `feature_values` are little-endian float64 in the order of the feature set named by `fingerprint`; `propensities`
+    are, for each of `item_ids`, the chance in (0, 1] with which it was put at its place, None where nobody worked
+    them out.
+    """
 
     decision_id: str
     kind: str
@@ -48,6 +53,7 @@ class Decision:
     item_ids: tuple[str, ...] | None = None
     fingerprint: str | None = None
     feature_values: bytes | None = None
+    propensities: tuple[float, ...] | None = None
 
 
 class DecisionLog:
@@ -92,7 +98,8 @@ class DecisionLog:
 
 
 def _row(one: Decision) -> dict[str, Any]:
-    return vars(one) | {"item_ids": None if one.item_ids is None else json.dumps(one.item_ids)}
+    listed = {name: getattr(one, name) for name in ("item_ids", "propensities")}
+    return vars(one) | {name: None if values is None else json.dumps(values) for name, values in listed.items()}
 
 
 def _insert(connection: sa.Connection, rows: list[dict[str, Any]]) -> None:

@@ -33,7 +33,7 @@ __all__ = [
     "warned_customers",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _IDS_A_QUERY = 500
 
 metadata = sa.MetaData()
@@ -76,6 +76,7 @@ decisions = sa.Table(
     sa.Column("item_ids", sa.Text()),
     sa.Column("fingerprint", sa.Text()),
     sa.Column("feature_values", sa.LargeBinary()),
+    sa.Column("propensities", sa.Text()),
 )
 
 rollouts = sa.Table(
@@ -135,6 +136,8 @@ _APPEND_ONLY = tuple(
     "BEGIN SELECT RAISE(ABORT, 'the promotion log is append-only'); END"
     for verb in ("UPDATE", "DELETE")
 )
+_UPGRADES = {1: ("ALTER TABLE decisions ADD COLUMN propensities TEXT",)}
+"""By schema found, what makes the next one of it; rows are kept."""
 _NEWER = sa.select(accepted_events).where(accepted_events.c.seq > sa.bindparam("seq")).order_by(accepted_events.c.seq)
 
 
@@ -148,7 +151,7 @@ class Store:
 
     @classmethod
     def open(cls, path: Path, *, lock_timeout_ms: int = 2_000) -> Store:
-        """Open the database, making it where there is none.
+        """Open the database, making it where there is none; one of an older version is brought up to date, rows kept.
 
         Raises:
             UnavailableError: another process holds the lock for longer than `lock_timeout_ms`.
@@ -163,6 +166,9 @@ class Store:
             found = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
             if found > SCHEMA_VERSION:
                 raise ArtefactError(f"the store has schema {found}, this version knows {SCHEMA_VERSION}; upgrade first")
+            for version in range(found or SCHEMA_VERSION, SCHEMA_VERSION):
+                for statement in _UPGRADES[version]:
+                    connection.exec_driver_sql(statement)
             metadata.create_all(connection)
             for statement in _APPEND_ONLY:
                 connection.exec_driver_sql(statement)

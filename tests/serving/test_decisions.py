@@ -1,5 +1,6 @@
 """The decision log: everything handed over is kept as it was, or counted as lost."""
 
+import json
 import sqlite3
 from collections import Counter
 from pathlib import Path
@@ -23,6 +24,7 @@ def decision(number: int) -> Decision:
         item_ids=None if number % 2 else ("a", f"b{number}"),
         fingerprint="f",
         feature_values=bytes([number % 256]) * 8,
+        propensities=None if number % 4 else (1.0, 1 / 3),
     )
 
 
@@ -42,6 +44,7 @@ def test_whole_groups_and_the_rest_are_kept_in_order_as_handed_over(tmp_path: Pa
         assert (row["kind"], row["customer_key"], row["as_of_us"]) == (wanted.kind, wanted.customer_key, number)
         assert (row["churn_probability"], row["feature_values"]) == (wanted.churn_probability, wanted.feature_values)
         assert row["item_ids"] == (None if number % 2 else f'["a", "b{number}"]')
+        assert (None if row["propensities"] is None else tuple(json.loads(row["propensities"]))) == wanted.propensities
 
 
 def test_a_full_queue_drops_and_a_locked_store_fails_and_both_are_counted(tmp_path: Path) -> None:

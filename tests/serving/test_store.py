@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from features.errors import ArtefactError, UnavailableError
+from serving.decisions import Decision, DecisionLog
 from serving.group_commit import GroupCommit
-from serving.store import EVENT_FIELDS, Store, accepted_events, promotions
+from serving.store import EVENT_FIELDS, Store, accepted_events, decisions, promotions
 
 
 def row(event_id: str, occurred_us: int = 5) -> dict[str, Any]:
@@ -111,6 +112,47 @@ def test_a_newer_schema_is_refused(store: Store, tmp_path: Path) -> None:
         connection.exec_driver_sql("PRAGMA user_version = 99")
     with pytest.raises(ArtefactError, match="schema 99"):
         Store.open(tmp_path / "service.db")
+
+
+OLD_DECISIONS = """CREATE TABLE decisions (seq INTEGER NOT NULL PRIMARY KEY, decision_id TEXT NOT NULL,
+    kind TEXT NOT NULL, customer_key TEXT, as_of_us BIGINT NOT NULL, release TEXT NOT NULL, experiment TEXT NOT NULL,
+    arm TEXT NOT NULL, churn_probability FLOAT, item_ids TEXT, fingerprint TEXT, feature_values BLOB)"""
+
+
+def test_a_store_of_the_first_schema_is_brought_up_to_date_and_keeps_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    old = sqlite3.connect(path, isolation_level=None)
+    old.execute(OLD_DECISIONS)
+    old.execute(
+        "INSERT INTO decisions (decision_id, kind, as_of_us, release, experiment, arm, item_ids) "
+        "VALUES ('r-1', 'recommendation', 7, 'first', 'none', 'champion', '[\"a\"]')"
+    )
+    old.execute("PRAGMA user_version = 1")
+    old.close()
+    for _ in range(2):  # the second time there is nothing left to do
+        store = Store.open(path)
+        with store.read() as connection:
+            kept = connection.execute(sa.select(decisions)).mappings().one()
+            assert connection.exec_driver_sql("PRAGMA user_version").scalar_one() == 2
+        assert (kept["decision_id"], kept["item_ids"], kept["propensities"]) == ("r-1", '["a"]', None)
+        store.close()
+    log = DecisionLog(Store.open(path), capacity=10, count=lambda _outcome, _n: None)
+    log.record(
+        Decision("r-2", "recommendation", None, 8, "first", "none", "champion", None, ("a",), propensities=(0.5,))
+    )
+    log.close()
+    with Store.open(path).read() as connection:
+        assert connection.scalars(sa.select(decisions.c.propensities)).all() == [None, "[0.5]"]
+
+
+def test_an_upgraded_store_has_the_columns_of_a_new_one(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    old = sqlite3.connect(path, isolation_level=None)
+    old.execute(OLD_DECISIONS)
+    old.execute("PRAGMA user_version = 1")
+    old.close()
+    columns = [sa.inspect(one._engine).get_columns("decisions") for one in (store, Store.open(path))]
+    assert [column["name"] for column in columns[0]] == [column["name"] for column in columns[1]]
 
 
 def test_concurrent_writes_share_commits_and_each_gets_its_own_result(store: Store) -> None:
