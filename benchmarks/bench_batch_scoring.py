@@ -40,6 +40,7 @@ from features.workspace import Workspace
 from serving.policy import Policy
 from serving.recommender import Recommender, RecommenderSettings
 from serving.release import load_release, write_release
+from serving.sources.popularity import PopularitySource
 from serving.trees import Trees
 from training.batch_scorer import ScoreOptions
 from training.batch_scoring import score_job
@@ -98,8 +99,8 @@ def make_workspace(root: Path, n_customers: int, scale: float) -> None:
 
 def _small_recommender() -> Recommender:
     """A release has one; churn scoring does not look at it."""
-    one = np.ones(2)
-    return Recommender(("a", "b"), np.eye(2, dtype=np.float32), one, one, one, RecommenderSettings())
+    sources = (PopularitySource(np.ones(2, np.float32)),)
+    return Recommender(("a", "b"), sources, RecommenderSettings(blend={"popularity": 1.0}))
 
 
 def _keys(start: int, stop: int) -> pa.Array:

@@ -20,9 +20,10 @@ from implicit.cpu.als import AlternatingLeastSquares
 from benchmarks.report import peak_rss_gib, print_and_keep
 from features.customer_view import CustomerView
 from features.interactions import interactions
-from serving.ranking import BlendWeights
+from serving.recommender_settings import USUAL_BLEND
 from training.recommender import RecommenderFitSettings, fit_recommender
 from training.simulate import SimulationSettings, inside, simulate
+from training.sources.als import AlsSettings
 
 
 def seconds(work: Callable[[], object], times: int) -> float:
@@ -35,7 +36,7 @@ def seconds(work: Callable[[], object], times: int) -> float:
     return statistics.median(taken)
 
 
-def bare_implicit(matrix: object, settings: RecommenderFitSettings) -> AlternatingLeastSquares:
+def bare_implicit(matrix: object, settings: AlsSettings) -> AlternatingLeastSquares:
     model = AlternatingLeastSquares(
         factors=settings.factors,
         regularization=settings.regularization,
@@ -67,9 +68,9 @@ def measure(scale: float) -> dict[str, float]:
     view = CustomerView.from_events(events)
     as_of_us = simulation.end_us
     found = interactions(view, as_of_us, settings.interactions)
-    fixed = RecommenderFitSettings(blend=BlendWeights())
-    recommender = fit_recommender(found, view, settings)
-    bare = bare_implicit(found.weights, settings)
+    fixed = RecommenderFitSettings(blend=dict(USUAL_BLEND))
+    recommender = fit_recommender(view, as_of_us, settings)
+    bare = bare_implicit(found.weights, settings.als)
     some = np.arange(min(5_000, view.n_customers))
     part, matrix = view.select(some), found.weights[: len(some)]
     single = single_slates(recommender, view, as_of_us, min(1_000, view.n_customers))
@@ -82,9 +83,9 @@ def measure(scale: float) -> dict[str, float]:
         "items": len(recommender.item_ids),
         "cells": found.weights.nnz,
         "interactions_s": seconds(lambda: interactions(view, as_of_us, settings.interactions), 3),
-        "fit_s": seconds(lambda: fit_recommender(found, view, fixed), 3),
-        "fit_and_choose_blend_s": seconds(lambda: fit_recommender(found, view, settings), 2),
-        "bare_implicit_fit_s": seconds(lambda: bare_implicit(found.weights, settings), 3),
+        "fit_s": seconds(lambda: fit_recommender(view, as_of_us, fixed), 3),
+        "fit_and_choose_blend_s": seconds(lambda: fit_recommender(view, as_of_us, settings), 2),
+        "bare_implicit_fit_s": seconds(lambda: bare_implicit(found.weights, settings.als), 3),
         "ranked_per_s": len(some) / ranked,
         "slates_per_s": len(some) / slated,
         "bare_implicit_fold_in_lists_per_s": len(some) / theirs,

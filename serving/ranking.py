@@ -1,94 +1,139 @@
-"""From scores of several candidate sources to a slate: normalise, blend, filter, cut."""
+"""From the proposals of several candidate sources to one order: gather, normalise, blend, cut."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from features.errors import ConfigurationError
+from serving.sources.histories import Histories
+from serving.sources.source import Bools, CandidateSource, Excluded, Ints
 
-__all__ = ["BlendWeights", "Blended", "Slate", "SlateItem", "blend", "normalise", "top_k", "total"]
+__all__ = [
+    "Asked",
+    "Blended",
+    "Candidates",
+    "Ranked",
+    "blend",
+    "check_weights",
+    "gather",
+    "judge",
+    "normalise",
+    "rank",
+    "top_k",
+    "total",
+]
 
 Floats = npt.NDArray[np.float64]
 _DECIMALS = 9
 
 
 @dataclass(frozen=True)
-class SlateItem:
-    """One place of a slate.
+class Candidates:
+    """What n customers may be shown, with what every source asked thinks of it.
 
     Attributes:
-        item_id: outside id.
-        score: larger is better; comparable within one slate only.
-        position: 1 is the first.
-        source: the candidate source that contributed most.
-        reason: a short sentence for people.
+        places: int64 (n, m), catalogue positions, ascending and distinct in a row; -1 where a row has fewer.
+        scores: float32 (n, m) for each source; NaN where it has nothing to say.
+        best: float32 (n,) for each source, its best score for the customer in the whole catalogue; NaN for none.
     """
 
-    item_id: str
-    score: float
-    position: int
-    source: str
-    reason: str
+    places: Ints
+    scores: tuple[npt.NDArray[np.float32], ...]
+    best: tuple[npt.NDArray[np.float32], ...]
+
+    @property
+    def normalised(self) -> tuple[Floats, ...]:
+        """The scores of each source made alike by `normalise`."""
+        return tuple(normalise(one, best) for one, best in zip(self.scores, self.best, strict=True))
 
 
 @dataclass(frozen=True)
-class Slate:
-    """The list shown, best first: no padding, no item twice, no filtered item.
+class Asked:
+    """Which sources are asked, and how much each counts: float64 (n,) for each."""
 
-    Attributes:
-        items: at most k, fewer where fewer can be proposed.
-        strategy: "personal", "popularity" (nothing is known of the customer), "similar" (to the seed items) or "none"
-            (the catalogue is empty).
-        fallback: true where the answer is not what was asked for: a cold customer, unknown seed items, no catalogue.
-        filtered_count: items of the catalogue (or of the given candidates) taken out by filters.
-        unknown_count: given candidates and seed items that the catalogue does not hold.
-    """
-
-    items: tuple[SlateItem, ...]
-    strategy: str
-    fallback: bool
-    filtered_count: int
-    unknown_count: int = 0
+    sources: tuple[CandidateSource, ...]
+    weights: tuple[Floats, ...]
 
 
 @dataclass(frozen=True)
-class BlendWeights:
-    """How much each source counts; a source of weight 0 is not asked.
+class Ranked:
+    """The best k of n customers.
+
+    Attributes:
+        places: int64 (n, k), -1 behind the last.
+        scores: float64 (n, k), of no meaning behind the last.
+        source: int64 (n, k), which of the sources asked contributed most.
+    """
+
+    places: Ints
+    scores: Floats
+    source: Ints
+
+
+def gather(
+    sources: Sequence[CandidateSource],
+    histories: Histories,
+    limit: int,
+    allowed: Bools | None = None,
+    excluded: Excluded | None = None,
+) -> Candidates:
+    """The first `limit` of each source together, each judged by every source."""
+    if not sources:
+        return Candidates(np.empty((histories.n_customers, 0), np.int64), (), ())
+    found = [source.propose(histories, limit, allowed, excluded) for source in sources]
+    places = _distinct(np.concatenate([one.places for one in found], axis=1))
+    return _judged(sources, histories, places, [one.best for one in found])
+
+
+def judge(sources: Sequence[CandidateSource], histories: Histories, places: Ints) -> Candidates:
+    """What every source thinks of given places (n, m), distinct in a row, -1 for none."""
+    return _judged(sources, histories, places, [source.propose(histories, 1).best for source in sources])
+
+
+def _judged(sources: Sequence[CandidateSource], histories: Histories, places: Ints, best: Sequence[Ints]) -> Candidates:
+    scores, tops = [], []
+    for source, top in zip(sources, best, strict=True):
+        found = source.scores(histories, np.concatenate([top[:, None], places], axis=1))
+        tops.append(found[:, 0])
+        scores.append(found[:, 1:])
+    return Candidates(places, tuple(scores), tuple(tops))
+
+
+def _distinct(places: Ints) -> Ints:
+    """Each row ascending without repetitions, filled up with -1 in front, as narrow as the fullest row."""
+    ordered = np.sort(places, axis=1)
+    ordered[:, 1:][ordered[:, 1:] == ordered[:, :-1]] = -1
+    ordered = np.sort(ordered, axis=1)
+    fullest = int((ordered >= 0).sum(axis=1).max(initial=0))
+    return ordered[:, ordered.shape[1] - fullest :]
+
+
+def check_weights(weights: Mapping[str, float], where: str) -> None:
+    """Weights of sources by name: a source that is not named, or has weight 0, is not asked.
 
     Raises:
-        ConfigurationError: a weight is negative or not finite, or all are 0.
+        ConfigurationError: a weight is negative or not finite, or none is above 0.
     """
-
-    als: float = 0.6
-    popularity: float = 0.1
-    buy_again: float = 0.3
-
-    def __post_init__(self) -> None:
-        weights = (self.als, self.popularity, self.buy_again)
-        if not all(math.isfinite(w) and w >= 0 for w in weights) or not sum(weights) > 0:
-            raise ConfigurationError("blend weights must be finite, at least 0 and not all 0; see [recommender.blend]")
+    if not all(math.isfinite(w) and w >= 0 for w in weights.values()) or not sum(weights.values()) > 0:
+        raise ConfigurationError(f"blend weights must be finite, at least 0 and not all 0; see [{where}]")
 
 
-def normalise(scores: Floats) -> Floats:
-    """One source's scores (n, n_items) stretched to [0, 1] in each row; not proposed (NaN) becomes 0.
+def normalise(scores: npt.NDArray[np.floating], best: npt.NDArray[np.floating]) -> Floats:
+    """One source's scores (n, m) as shares of its best for the customer, (n,); nothing to say (NaN) becomes 0.
 
-    The row's largest score becomes 1 and the smaller one of 0 and the row's least score becomes 0.
+    Where the best is not above 0, the scores stay as they are.
 
-    >>> normalise(np.array([[4.0, 1.0, np.nan], [3.0, -1.0, 1.0]])).tolist()
-    [[1.0, 0.25, 0.0], [1.0, 0.0, 0.5]]
+    >>> normalise(np.array([[4.0, -1.0, np.nan], [3.0, 1.0, 2.0]]), np.array([4.0, 6.0])).tolist()
+    [[1.0, -0.25, 0.0], [0.5, 0.16666666666666666, 0.3333333333333333]]
     """
-    if not scores.shape[1]:
-        return np.zeros(scores.shape)
-    proposed = ~np.isnan(scores)
-    low = np.minimum(np.min(scores, axis=1, keepdims=True, initial=0.0, where=proposed), 0.0)
-    high = np.max(scores, axis=1, keepdims=True, initial=0.0, where=proposed)
-    span = np.where(high > low, high - low, 1.0)
-    return np.where(proposed, (scores - low) / span, 0.0)
+    top = best.astype(np.float64)[:, None]
+    exact = scores.astype(np.float64)
+    return np.where(np.isnan(exact), 0.0, exact / np.where(top > 0, top, 1.0))
 
 
 @dataclass(frozen=True)
@@ -96,31 +141,62 @@ class Blended:
     """The sources put together.
 
     Attributes:
-        total: float64 (n, n_items).
-        shares: what each source contributed, float64 (n, n_items) each.
-        proposed: bool (n, n_items), true where a source with weight proposed the item.
+        total: float64 (n, m).
+        shares: what each source contributed, float64 (n, m) each.
+        proposed: bool (n, m), true where a source with weight has something to say.
     """
 
     total: Floats
     shares: tuple[Floats, ...]
-    proposed: npt.NDArray[np.bool_]
+    proposed: Bools
 
 
-def blend(parts: Sequence[Floats], weights: Sequence[Floats]) -> Blended:
+def blend(found: Candidates, weights: Sequence[Floats]) -> Blended:
     """The weighted sum of normalised scores.
 
-    Rounded to 9 decimals, so that a customer alone and the same customer among others get the same slate however the
-    matrix product was split.
+    Rounded to 9 decimals, so that a customer alone and the same customer among others get the same slate.
 
     Args:
-        parts: float64 (n, n_items) for each source, NaN where it does not propose the item; at least one.
+        found: candidates judged by at least one source.
         weights: float64 (n,) for each source, at least 0.
     """
-    shares = tuple(weight[:, None] * normalise(part) for part, weight in zip(parts, weights, strict=True))
-    proposed = np.zeros(parts[0].shape, np.bool_)
-    for part, weight in zip(parts, weights, strict=True):
+    shares = tuple(weight[:, None] * part for part, weight in zip(found.normalised, weights, strict=True))
+    proposed = np.zeros(found.places.shape, np.bool_)
+    for part, weight in zip(found.scores, weights, strict=True):
         proposed |= ~np.isnan(part) & (weight[:, None] > 0)
     return Blended(total(shares), shares, proposed)
+
+
+def rank(found: Candidates, asked: Asked, k: int, *, keep: bool = False, liked: bool = False) -> Ranked:
+    """The best k candidates of each customer, ties by place.
+
+    Args:
+        found: candidates judged by the sources asked.
+        asked: the sources and their weights.
+        k: at least 1.
+        keep: candidates of which no source with weight has anything to say are ranked too, last.
+        liked: only those with a score above 0.
+    """
+    n = len(found.places)
+    if not found.places.shape[1]:
+        return Ranked(np.full((n, k), -1, np.int64), np.zeros((n, k)), np.zeros((n, k), np.int64))
+    blended = blend(found, asked.weights)
+    shown = found.places >= 0
+    if not keep:
+        shown &= blended.proposed
+    if liked:
+        shown &= blended.total > 0
+    columns = top_k(np.where(shown, blended.total, np.nan), k)
+    at = np.maximum(columns, 0)
+    shares = [
+        np.where(weight[:, None] > 0, np.take_along_axis(share, at, axis=1), -np.inf)
+        for weight, share in zip(asked.weights, blended.shares, strict=True)
+    ]
+    return Ranked(
+        np.where(columns >= 0, np.take_along_axis(found.places, at, axis=1), -1),
+        np.take_along_axis(blended.total, at, axis=1),
+        np.argmax(np.stack(shares), axis=0),
+    )
 
 
 def total(shares: Sequence[Floats]) -> Floats:
@@ -128,18 +204,16 @@ def total(shares: Sequence[Floats]) -> Floats:
     return np.round(sum(shares[1:], shares[0]), _DECIMALS)
 
 
-def top_k(scores: Floats, k: int) -> npt.NDArray[np.int64]:
-    """int64 (n, k): places of the k largest scores of each row, best first, ties by place; -1 behind the last.
+def top_k(scores: Floats, k: int) -> Ints:
+    """int64 (n, k): columns of the k largest scores of each row, best first, ties by column; -1 behind the last.
 
     >>> top_k(np.array([[1.0, 3.0, np.nan, 3.0], [np.nan, np.nan, 2.0, np.nan]]), 3).tolist()
     [[1, 3, 0], [2, -1, -1]]
     """
-    n_rows, n_items = scores.shape
+    n_rows, n_columns = scores.shape
     best = np.full((n_rows, k), -1, np.int64)
     negated = np.where(np.isnan(scores), np.inf, -scores)
-    limits = np.partition(negated, k - 1, axis=1)[:, k - 1] if 0 < k < n_items else np.full(n_rows, np.inf)
-    for row in range(n_rows):
-        places = np.flatnonzero((negated[row] <= limits[row]) & (negated[row] < np.inf))
-        ordered = places[np.argsort(negated[row, places], kind="stable")][:k]
-        best[row, : len(ordered)] = ordered
+    order = np.argsort(negated, axis=1, kind="stable")[:, :k]
+    taken = np.take_along_axis(negated, order, axis=1) < np.inf
+    best[:, : min(k, n_columns)] = np.where(taken, order, -1)
     return best

@@ -10,11 +10,11 @@ from features.instants import SECOND_US, format_instant
 from serving.churn_answers import model_of
 from serving.decisions import Decision
 from serving.problems import Problem
-from serving.ranking import Slate
 from serving.recommender import Recommender
 from serving.release import Release
 from serving.releases import Routed
 from serving.runtime import Runtime
+from serving.slate import Slate
 
 __all__ = ["RecommendationRequest", "recommend", "similar"]
 

@@ -1,4 +1,4 @@
-"""The recommender as it is when a decision is made: frozen arrays, three candidate sources, one blend, filters."""
+"""The recommender as it is when a decision is made: frozen candidate sources, one blend, filters."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,38 +15,29 @@ from features.customer_view import CustomerView
 from features.errors import ArtefactError, ConfigurationError, DataError
 from features.interactions import ItemIndex
 from features.settings import read_settings
-from serving.candidates import AlsSource, BuyAgainSource, CandidateSource, PopularitySource
-from serving.ranking import BlendWeights, Slate, SlateItem, blend, top_k
+from serving.ranking import Asked, Ranked, gather, judge, rank
 from serving.recommender_files import SETTINGS_FILE, pack, unpack
 from serving.recommender_settings import RecommenderSettings
+from serving.slate import Slate, SlateItem
+from serving.sources.buy_again import BuyAgainSource
 from serving.sources.histories import Histories
+from serving.sources.source import Bools, CandidateSource, Excluded, Ints
 
 __all__ = ["Recommender", "RecommenderSettings"]
 
 Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
-_CHUNK_CELLS = 500_000
+_CUSTOMERS_AT_ONCE = 256
+_POPULARITY = "popularity"
 _SIMILAR = "similar"
 _REASONS = {
     "als": "bought by customers like you",
     "popularity": "popular now",
     "buy_again": "bought before",
-    _SIMILAR: "similar to what you are looking at",
 }
+_USUAL_REASON = "goes with what you looked at or bought"
+_SIMILAR_REASON = "similar to what you are looking at"
 _DUE_AGAIN = "due again"
-
-
-@dataclass(frozen=True)
-class _Ranked:
-    """Places (n, k) with -1 behind the last, scores (n, k), name of the main source (n, k), due (n, k)."""
-
-    places: Ints
-    scores: Floats
-    source: npt.NDArray[np.int64]
-    due: Floats
-    n_filtered: Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,18 +46,12 @@ class Recommender:
 
     Attributes:
         item_ids: the catalogue, distinct.
-        item_factors: float32 (n_items, n_factors).
-        popularity: float64 (n_items,), decayed distinct customers.
-        rate_per_day: float64 (n_items,), how often a customer who bought the item buys it again, above 0.
-        gap_days: float64 (n_items,), typical time between two purchases of one customer, above 0.
+        sources: the candidate sources, of distinct names, all of this catalogue.
         settings: as fitted.
     """
 
     item_ids: tuple[str, ...]
-    item_factors: npt.NDArray[np.float32]
-    popularity: Floats
-    rate_per_day: Floats
-    gap_days: Floats
+    sources: tuple[CandidateSource, ...]
     settings: RecommenderSettings
 
     @cached_property
@@ -74,31 +60,17 @@ class Recommender:
         return ItemIndex(self.item_ids)
 
     @cached_property
-    def als(self) -> AlsSource:
-        """The factorisation, folding in each customer."""
-        return AlsSource(self.item_factors.astype(np.float64), self.settings.alpha, self.settings.regularization)
+    def by_name(self) -> Mapping[str, CandidateSource]:
+        """The sources by their names."""
+        return {source.name: source for source in self.sources}
 
-    @cached_property
-    def buy_again(self) -> BuyAgainSource:
-        """The customer's own goods."""
-        settings = self.settings
-        return BuyAgainSource(self.rate_per_day, self.gap_days, settings.prior_days, settings.horizon_days)
+    @property
+    def _buy_again(self) -> BuyAgainSource | None:
+        return next((source for source in self.sources if isinstance(source, BuyAgainSource)), None)
 
-    @cached_property
-    def sources(self) -> tuple[CandidateSource, ...]:
-        """In the order of `BlendWeights`."""
-        return (self.als, PopularitySource(self.popularity), self.buy_again)
-
-    @cached_property
-    def _directions(self) -> Floats:
-        factors = self.als.item_factors
-        norms = np.linalg.norm(factors, axis=1, keepdims=True)
-        directions: Floats = np.divide(factors, norms, out=np.zeros_like(factors), where=norms > 0)
-        return directions
-
-    def with_blend(self, weights: BlendWeights) -> Recommender:
-        """The same arrays with other blend weights: how one source is judged alone."""
-        return dataclasses.replace(self, settings=dataclasses.replace(self.settings, blend=weights))
+    def with_blend(self, weights: Mapping[str, float]) -> Recommender:
+        """The same sources with other blend weights: how one source is judged alone."""
+        return dataclasses.replace(self, settings=dataclasses.replace(self.settings, blend=dict(weights)))
 
     def mask(self, item_ids: Collection[str]) -> Bools:
         """Which items of the catalogue (bool (n_items,)) are among some ids. Make it once for a fixed list."""
@@ -129,8 +101,8 @@ class Recommender:
             candidates: rank these alone; those the catalogue does not hold are counted and ignored.
             allowed: only these may be shown (ids, or a mask from `mask`).
             excluded: these may not be shown, such as items that are out of stock.
-            seed_items: rank by similarity to these instead; they are not shown themselves. Where none of them is
-                known the slate is the customer's own, with `fallback` true.
+            seed_items: rank as for someone who was drawn to these alone; they are not shown themselves. Where none
+                of them is known the slate is the customer's own, with `fallback` true.
 
         Raises:
             DataError: k is below 1, the history is of several customers, or a mask has another length.
@@ -144,14 +116,18 @@ class Recommender:
         pool = None if candidates is None else self.mask(candidates)
         eligible = self._eligible(allowed, excluded, pool)
         eligible[seeds] = False
-        useful = seeds[np.any(self._directions[seeds] != 0, axis=1)] if len(seeds) else seeds
-        parts, weights, names = self._parts(histories, useful)
-        ranked = self._rank(histories, parts, weights, k, eligible, exclude_owned=exclude_owned, pool=pool)
+        similar = bool(len(seeds))
+        drawn = Histories.of_lists([seeds.tolist()], len(self.item_ids)) if similar else histories
+        ranked, asked, n_filtered = self._rank(
+            drawn, k, eligible, similar=similar, owned=_owned(histories) if exclude_owned else None, pool=pool
+        )
         wanted = list(dict.fromkeys([*(candidates or ()), *seed_items]))
+        cold = bool(histories.cold[0])
         return dataclasses.replace(
-            self._slate(ranked, 0, names),
-            strategy=_strategy(len(self.item_ids), similar=bool(len(useful)), cold=bool(histories.cold[0])),
-            fallback=not self.item_ids or (not len(useful) and (bool(seed_items) or bool(histories.cold[0]))),
+            self._slate(ranked, 0, asked, self._due(drawn, ranked.places), similar=similar),
+            filtered_count=int(n_filtered[0]),
+            strategy=_strategy(len(self.item_ids), similar=similar, cold=cold),
+            fallback=not self.item_ids or (not similar and (bool(seed_items) or cold)),
             unknown_count=int(np.sum(self.index.positions_of(wanted) < 0)),
         )
 
@@ -163,7 +139,7 @@ class Recommender:
         allowed: Collection[str] | Bools | None = None,
         excluded: Collection[str] = (),
     ) -> Slate:
-        """The k items nearest to one by the cosine of their factors; none and `fallback` for an unknown item.
+        """The k items that suit who was drawn to one alone; none and `fallback` for an unknown item.
 
         `allowed` and `excluded` are as for `slate`.
         """
@@ -180,12 +156,18 @@ class Recommender:
         allowed: Collection[str] | Bools | None = None,
     ) -> Iterator[Slate]:
         """One slate a customer of the view, in its order and as `slate` gives it, in bounded memory."""
-        for ranked, histories, names in self._ranked(view, as_of_us, k, allowed, exclude_owned=exclude_owned):
+        for histories, (ranked, asked, filtered) in self._ranked(
+            view, as_of_us, k, allowed, exclude_owned=exclude_owned
+        ):
+            due = self._due(histories, ranked.places)
             for row in range(histories.n_customers):
                 cold = bool(histories.cold[row])
-                strategy = _strategy(len(self.item_ids), similar=False, cold=cold)
-                slate = self._slate(ranked, row, names)
-                yield dataclasses.replace(slate, strategy=strategy, fallback=cold or not self.item_ids)
+                yield dataclasses.replace(
+                    self._slate(ranked, row, asked, due, similar=False),
+                    strategy=_strategy(len(self.item_ids), similar=False, cold=cold),
+                    fallback=cold or not self.item_ids,
+                    filtered_count=int(filtered[row]),
+                )
 
     def rank(
         self,
@@ -198,26 +180,25 @@ class Recommender:
     ) -> Ints:
         """int64 (n_customers, k): the slates as catalogue positions, -1 behind the last item. For judging many."""
         chunks = self._ranked(view, as_of_us, k, allowed, exclude_owned=exclude_owned)
-        return np.concatenate([np.empty((0, k), np.int64), *(ranked.places for ranked, _, _ in chunks)])
+        return np.concatenate([np.empty((0, k), np.int64), *(ranked.places for _, (ranked, *_) in chunks)])
 
     def to_files(self) -> dict[str, bytes]:
-        """Two files, without code in them; the same recommender gives the same bytes."""
-        arrays = {name: getattr(self, name) for name in ("item_factors", "popularity", "rate_per_day", "gap_days")}
-        return pack(self.item_ids, dataclasses.asdict(self.settings), arrays)
+        """Its files, without code in them; the same recommender gives the same bytes."""
+        return pack(self.item_ids, dataclasses.asdict(self.settings), self.sources)
 
     @classmethod
-    def from_files(cls, files: Mapping[str, bytes]) -> Recommender:
-        """The recommender of `to_files`.
+    def from_files(cls, files: Mapping[str, Any]) -> Recommender:
+        """The recommender of `to_files`; a file is bytes or a memory map.
 
         Raises:
             ArtefactError: a file is missing, unreadable or does not fit; see `recommender_files.unpack`.
         """
-        item_ids, given, arrays = unpack(files)
+        item_ids, given, sources = unpack(files)
         try:
             settings = read_settings(RecommenderSettings, given)
         except ConfigurationError as error:
             raise ArtefactError(f"{SETTINGS_FILE}: {error}") from None
-        return cls(item_ids=item_ids, settings=settings, **arrays)
+        return cls(item_ids, sources, settings)
 
     def _histories(self, view: CustomerView | None, as_of_us: int) -> Histories:
         if view is None or not view.n_customers:
@@ -240,88 +221,89 @@ class Recommender:
             eligible &= ~self.mask(excluded)
         return eligible
 
-    def _parts(self, histories: Histories, seeds: Ints) -> tuple[list[Floats], list[float], list[str]]:
-        """Raw scores (n, n_items), weights and names of the sources that are asked."""
-        if len(seeds):
-            cosine = self._directions @ self._directions[seeds].mean(axis=0)
-            scores = np.where(cosine > 0, cosine, np.nan)
-            return [np.broadcast_to(scores, (histories.n_customers, len(scores)))], [1.0], [_SIMILAR]
-        weights = dataclasses.astuple(self.settings.blend)
-        cold = bool(histories.cold.any())
-        asked = [
-            (source, weight)
-            for source, weight in zip(self.sources, weights, strict=True)
-            if weight > 0 or (cold and source.name == "popularity")
-        ]
-        parts = [source.scores(histories) for source, _ in asked]
-        return parts, [weight for _, weight in asked], [source.name for source, _ in asked]
+    def _asked(self, cold: Bools, *, similar: bool) -> Asked:
+        """The sources with weight; for cold customers popularity too, with the weight 1 where it has none."""
+        named = self.settings.similar if similar else self.settings.blend
+        sources, weights = [], []
+        for source in self.sources:
+            weight = named.get(source.name, 0.0)
+            if weight > 0:
+                sources.append(source)
+                weights.append(np.full(len(cold), weight))
+            elif source.name == _POPULARITY and cold.any() and not similar:
+                sources.append(source)
+                weights.append(np.where(cold, 1.0, 0.0))
+        return Asked(tuple(sources), tuple(weights))
 
     def _rank(
         self,
         histories: Histories,
-        parts: list[Floats],
-        weights: list[float],
         k: int,
         eligible: Bools,
         *,
-        exclude_owned: bool,
+        similar: bool = False,
+        owned: Excluded | None = None,
         pool: Bools | None = None,
-    ) -> _Ranked:
-        blended = blend(parts, [np.where((weight > 0) | histories.cold, weight or 1.0, 0.0) for weight in weights])
-        total = blended.total
-        open_places = np.broadcast_to(eligible, total.shape).copy()
-        if exclude_owned:
-            open_places[histories.bought.customers, histories.bought.items] = False
-        n_pool = len(eligible) if pool is None else int(pool.sum())
-        shown = open_places if pool is not None else open_places & blended.proposed
-        places = top_k(np.where(shown, total, np.nan), k)
-        rows = np.arange(len(places))[:, None]
-        if not len(eligible):
-            empty = np.zeros(places.shape)
-            return _Ranked(places, empty, empty.astype(np.int64), empty, np.zeros(len(places), np.int64))
-        source = np.argmax(np.stack([share[rows, places] for share in blended.shares]), axis=0)
-        return _Ranked(
-            places, total[rows, places], source, self._due(histories, places), n_pool - open_places.sum(axis=1)
-        )
+    ) -> tuple[Ranked, Asked, Ints]:
+        """The best k, the sources asked, and int64 (n,) how many of the pool the filters took out."""
+        asked = self._asked(histories.cold, similar=similar) if self.item_ids else Asked((), ())
+        n_open = np.full(histories.n_customers, int(eligible.sum()))
+        if owned is not None:
+            rows = np.repeat(np.arange(histories.n_customers), np.diff(owned.offsets))
+            n_open -= np.bincount(rows, eligible[owned.items], minlength=histories.n_customers).astype(np.int64)
+        n_filtered = (len(eligible) if pool is None else int(pool.sum())) - n_open
+        if pool is None:
+            allowed = None if eligible.all() else eligible
+            found = gather(asked.sources, histories, max(self.settings.candidates, k), allowed, owned)
+        else:
+            found = judge(asked.sources, histories, _given(np.flatnonzero(eligible), histories.n_customers, owned))
+        return rank(found, asked, k, keep=pool is not None, liked=similar and pool is None), asked, n_filtered
 
     def _due(self, histories: Histories, places: Ints) -> Floats:
         """(n, k): how due each place is, 0 for what the customer never bought."""
-        bought = histories.bought
-        due = np.zeros(places.shape)
-        if len(bought.items):
-            n_items = len(self.item_ids)
-            keys = bought.customers * n_items + bought.items
-            wanted = np.arange(len(places))[:, None] * n_items + places
-            found = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-            due = np.where((keys[found] == wanted) & (places >= 0), self.buy_again.due(histories)[found], 0.0)
-        return due
+        source = self._buy_again
+        if source is None or not len(histories.bought.items):
+            return np.zeros(places.shape)
+        return np.nan_to_num(source.of_bought(histories, source.due(histories), places))
 
     def _ranked(
         self, view: CustomerView, as_of_us: int, k: int, allowed: Collection[str] | Bools | None, *, exclude_owned: bool
-    ) -> Iterator[tuple[_Ranked, Histories, list[str]]]:
+    ) -> Iterator[tuple[Histories, tuple[Ranked, Asked, Ints]]]:
         _check_k(k)
         if not view.n_customers:
             return
         histories = self._histories(view, as_of_us)
         eligible = self._eligible(allowed, (), None)
-        step = max(1, _CHUNK_CELLS // max(1, len(self.item_ids)))
-        for start in range(0, view.n_customers, step):
-            part = histories.part(start, min(start + step, view.n_customers))
-            parts, weights, names = self._parts(part, np.empty(0, np.int64))
-            yield self._rank(part, parts, weights, k, eligible, exclude_owned=exclude_owned), part, names
+        for start in range(0, view.n_customers, _CUSTOMERS_AT_ONCE):
+            part = histories.part(start, min(start + _CUSTOMERS_AT_ONCE, view.n_customers))
+            yield part, self._rank(part, k, eligible, owned=_owned(part) if exclude_owned else None)
 
-    def _slate(self, ranked: _Ranked, row: int, names: list[str]) -> Slate:
-        """The items of one row; strategy and fallback are the caller's."""
+    def _slate(self, ranked: Ranked, row: int, asked: Asked, due: Floats, *, similar: bool) -> Slate:
+        """The items of one row; the rest is the caller's."""
         items = []
         for position, place in enumerate(ranked.places[row].tolist()):
             if place < 0:
                 break
-            name = names[int(ranked.source[row, position])]
-            due_again = name == "buy_again" and ranked.due[row, position] >= 1
-            reason = _DUE_AGAIN if due_again else _REASONS[name]
+            name = asked.sources[int(ranked.source[row, position])].name
+            reason = _SIMILAR_REASON if similar else _REASONS.get(name, _USUAL_REASON)
+            if name == "buy_again" and due[row, position] >= 1:
+                reason = _DUE_AGAIN
             score = float(ranked.scores[row, position])
             items.append(SlateItem(self.item_ids[place], score, position + 1, name, reason))
-        return Slate(tuple(items), "none", fallback=False, filtered_count=int(ranked.n_filtered[row]))
+        return Slate(tuple(items), "none", fallback=False, filtered_count=0)
+
+
+def _owned(histories: Histories) -> Excluded:
+    return Excluded(histories.bought_offsets, histories.bought.items)
+
+
+def _given(places: Ints, n_customers: int, owned: Excluded | None) -> Ints:
+    """int64 (n, m): the same places for everyone, -1 where the customer owns the item."""
+    found = np.broadcast_to(places, (n_customers, len(places))).copy()
+    if owned is not None:
+        for row in range(n_customers):
+            found[row, np.isin(places, owned.of(row))] = -1
+    return found
 
 
 def _check_k(k: int) -> None:

@@ -1,10 +1,10 @@
-"""The recommender's two files: arrays that are read without pickle, and a JSON document."""
+"""The recommender's files: one `.npy` an array, read where it lies and without pickle, and a JSON document."""
 
 from __future__ import annotations
 
 import io
 import json
-import zipfile
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,82 +13,117 @@ import numpy.typing as npt
 
 from features.errors import ArtefactError
 from serving import strict_json
+from serving.sources.kinds import SOURCE_KINDS
+from serving.sources.source import Arrays, CandidateSource
 
-__all__ = ["ARRAYS_FILE", "SETTINGS_FILE", "pack", "unpack"]
+__all__ = ["SETTINGS_FILE", "array_file", "pack", "read_npy", "unpack"]
 
-ARRAYS_FILE = "recommender.npz"
 SETTINGS_FILE = "recommender.json"
 
-_FORMAT = 1
-_FACTORS = "item_factors"
-_POSITIVE = ("rate_per_day", "gap_days")
-_VECTORS = ("popularity", *_POSITIVE)
+_FORMAT = 2
 _AGAIN = "fit and release anew"
+_MOST_HEADER = 10_000
+_NUMBERS = {"<f4", "<f8", "<i4", "<i8", "|b1", "|i1", "|u1"}
 
-Arrays = dict[str, npt.NDArray[Any]]
+
+def array_file(source: str, array: str) -> str:
+    """The name of the file of one array of a source."""
+    return f"{source}.{array}.npy"
 
 
-def pack(
-    item_ids: Sequence[str], settings: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]
-) -> dict[str, bytes]:
-    """File name -> content. Equal input gives equal bytes: numpy dates every entry of the archive 1980-01-01."""
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **{name: arrays[name] for name in (_FACTORS, *_VECTORS)})
-    document = {"format": _FORMAT, "settings": settings, "item_ids": list(item_ids)}
+def pack(item_ids: Sequence[str], settings: Mapping[str, Any], sources: Sequence[CandidateSource]) -> dict[str, bytes]:
+    """File name -> content; equal input gives equal bytes."""
+    files: dict[str, bytes] = {}
+    described = []
+    for source in sources:
+        own, arrays = source.to_parts()
+        described.append({"name": source.name, "kind": source.kind, "settings": own, "arrays": sorted(arrays)})
+        for name, array in arrays.items():
+            buffer = io.BytesIO()
+            np.lib.format.write_array(buffer, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
+            files[array_file(source.name, name)] = buffer.getvalue()
+    document = {"format": _FORMAT, "settings": settings, "sources": described, "item_ids": list(item_ids)}
     text = json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False)
-    return {ARRAYS_FILE: buffer.getvalue(), SETTINGS_FILE: text.encode("utf-8")}
+    return {SETTINGS_FILE: text.encode("utf-8"), **files}
 
 
-def unpack(files: Mapping[str, bytes]) -> tuple[tuple[str, ...], dict[str, Any], Arrays]:
-    """Item ids, settings and arrays of `pack`.
+def unpack(files: Mapping[str, Any]) -> tuple[tuple[str, ...], dict[str, Any], tuple[CandidateSource, ...]]:
+    """Item ids, settings and sources of `pack`. A file is bytes or whatever has them, such as a memory map.
+
+    The arrays are views of the files' bytes, so that the processes that map a file share it.
 
     Raises:
-        ArtefactError: a file is missing or unreadable, an array has another shape or type, or is not finite.
+        ArtefactError: a file is missing or unreadable, or a source does not fit.
     """
-    for name in (ARRAYS_FILE, SETTINGS_FILE):
-        if name not in files:
-            raise ArtefactError(f"the recommender has no file {name}; copy the release again")
-    item_ids, settings = _read_document(files[SETTINGS_FILE])
-    arrays = _read_arrays(files[ARRAYS_FILE])
-    _check_arrays(arrays, len(item_ids))
-    return item_ids, settings, arrays
-
-
-def _read_document(content: bytes) -> tuple[tuple[str, ...], dict[str, Any]]:
-    document = strict_json.read_object(content, SETTINGS_FILE)
+    if SETTINGS_FILE not in files:
+        raise ArtefactError(f"the recommender has no file {SETTINGS_FILE}; copy the release again")
+    document = strict_json.read_object(bytes(files[SETTINGS_FILE]), SETTINGS_FILE)
     if document.get("format") != _FORMAT:
         raise ArtefactError(f"{SETTINGS_FILE} is not of format {_FORMAT}; {_AGAIN}")
-    item_ids, settings = document.get("item_ids"), document.get("settings")
-    if not isinstance(item_ids, list) or not all(isinstance(item_id, str) for item_id in item_ids):
-        raise ArtefactError(f"{SETTINGS_FILE}: item_ids must be a list of strings; {_AGAIN}")
-    if len(set(item_ids)) != len(item_ids):
-        raise ArtefactError(f"{SETTINGS_FILE}: item_ids must be distinct; {_AGAIN}")
+    item_ids = _item_ids(document.get("item_ids"))
+    settings, described = document.get("settings"), document.get("sources")
     if not isinstance(settings, dict):
         raise ArtefactError(f"{SETTINGS_FILE}: settings must be a table; {_AGAIN}")
-    return tuple(item_ids), settings
+    if not isinstance(described, list):
+        raise ArtefactError(f"{SETTINGS_FILE}: sources must be a list; {_AGAIN}")
+    sources = tuple(_source(one, files) for one in described)
+    for source in sources:
+        if source.n_items != len(item_ids):
+            raise ArtefactError(
+                f"{source.name} is of {source.n_items} items, the catalogue of {len(item_ids)}; {_AGAIN}"
+            )
+    return item_ids, settings, sources
 
 
-def _read_arrays(content: bytes) -> Arrays:
-    wanted = {_FACTORS, *_VECTORS}
+def _item_ids(found: Any) -> tuple[str, ...]:
+    if not isinstance(found, list) or not all(isinstance(item_id, str) for item_id in found):
+        raise ArtefactError(f"{SETTINGS_FILE}: item_ids must be a list of strings; {_AGAIN}")
+    if len(set(found)) != len(found):
+        raise ArtefactError(f"{SETTINGS_FILE}: item_ids must be distinct; {_AGAIN}")
+    return tuple(found)
+
+
+def _source(described: Any, files: Mapping[str, Any]) -> CandidateSource:
+    if not isinstance(described, dict) or set(described) != {"name", "kind", "settings", "arrays"}:
+        raise ArtefactError(f"{SETTINGS_FILE}: a source needs name, kind, settings and arrays; {_AGAIN}")
+    name, kind = described["name"], described["kind"]
+    if kind not in SOURCE_KINDS:
+        raise ArtefactError(f"{SETTINGS_FILE}: this version knows no source of kind {kind!r}; upgrade first")
+    arrays: Arrays = {}
+    for array in described["arrays"]:
+        path = array_file(name, array)
+        if path not in files:
+            raise ArtefactError(f"the recommender has no file {path}; copy the release again")
+        arrays[array] = read_npy(files[path], path)
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            if set(archive.files) != wanted:
-                raise ArtefactError(f"{ARRAYS_FILE} must hold {', '.join(sorted(wanted))}; {_AGAIN}")
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError):
-        raise ArtefactError(f"{ARRAYS_FILE} is truncated or not an array file; copy the release again") from None
+        source = SOURCE_KINDS[kind].from_parts(described["settings"], arrays)
+    except ArtefactError as error:
+        raise ArtefactError(f"the source {name}: {error}") from None
+    if source.name != name:
+        raise ArtefactError(f"{SETTINGS_FILE}: the source {name} calls itself {source.name}; {_AGAIN}")
+    return source
 
 
-def _check_arrays(arrays: Arrays, n_items: int) -> None:
-    factors = arrays[_FACTORS]
-    if factors.dtype != np.float32 or factors.ndim != 2 or factors.shape[0] != n_items or not factors.shape[1]:
-        raise ArtefactError(f"{ARRAYS_FILE}: {_FACTORS} must be float32 ({n_items}, n_factors); {_AGAIN}")
-    for name in _VECTORS:
-        if arrays[name].dtype != np.float64 or arrays[name].shape != (n_items,):
-            raise ArtefactError(f"{ARRAYS_FILE}: {name} must be float64 ({n_items},); {_AGAIN}")
-    for name, array in arrays.items():
-        if not np.isfinite(array).all():
-            raise ArtefactError(f"{ARRAYS_FILE}: {name} holds values that are not finite; {_AGAIN}")
-    for name in _VECTORS:
-        if np.any(arrays[name] < 0) or (name in _POSITIVE and np.any(arrays[name] == 0)):
-            raise ArtefactError(f"{ARRAYS_FILE}: {name} holds a value that is too small; {_AGAIN}")
+def read_npy(content: Any, path: str) -> npt.NDArray[Any]:
+    """The array of a `.npy` file as a view of its bytes; numbers and booleans alone, in C order.
+
+    Raises:
+        ArtefactError: the bytes are not such a file.
+    """
+    view = memoryview(content)
+    head = io.BytesIO(view[:_MOST_HEADER])
+    try:
+        version = np.lib.format.read_magic(head)
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(head)
+        start, size = head.tell(), math.prod(shape)
+    except (ValueError, TypeError, SyntaxError, EOFError, RecursionError):
+        raise _unreadable(path) from None
+    whole = version == (1, 0) and not fortran and dtype.str in _NUMBERS and min(shape, default=0) >= 0
+    if not whole or len(view) - start != size * dtype.itemsize:
+        raise _unreadable(path)
+    found: npt.NDArray[Any] = np.frombuffer(view, dtype, size, start).reshape(shape)
+    return found
+
+
+def _unreadable(path: str) -> ArtefactError:
+    return ArtefactError(f"{path} is truncated or not an array of numbers; copy the release again")

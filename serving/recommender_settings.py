@@ -1,15 +1,18 @@
-"""What a recommender needs to know besides its arrays."""
+"""What a recommender needs to know besides its sources."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from features.errors import ConfigurationError
 from features.interactions import InteractionSettings
-from serving.ranking import BlendWeights
+from serving.ranking import check_weights
 
-__all__ = ["RecommenderSettings"]
+__all__ = ["USUAL_BLEND", "RecommenderSettings"]
+
+USUAL_BLEND: Mapping[str, float] = {"als": 0.6, "popularity": 0.1, "buy_again": 0.3}
+"""The weights where nothing better is known."""
 
 
 @dataclass(frozen=True)
@@ -18,24 +21,21 @@ class RecommenderSettings:
 
     Attributes:
         interactions: how a history becomes weights; the same in training and serving.
-        blend: weights of the sources.
-        alpha: confidence of an interaction of weight w is `1 + alpha * |w|`.
-        regularization: lambda of the factorisation.
-        prior_days: strength of an item's repeat rate against the customer's own, in days of watching.
-        horizon_days: buy-again scores are probabilities of a purchase within it.
+        blend: weights of the sources by name; a source without one is not asked.
+        similar: the weights where items like given ones are asked for.
+        candidates: each source proposes so many.
 
     Raises:
-        ConfigurationError: a number is not above 0.
+        ConfigurationError: a weight is negative, none is above 0, or `candidates` is below 1.
     """
 
     interactions: InteractionSettings = field(default_factory=InteractionSettings)
-    blend: BlendWeights = field(default_factory=BlendWeights)
-    alpha: float = 20.0
-    regularization: float = 100.0
-    prior_days: float = 60.0
-    horizon_days: float = 30.0
+    blend: Mapping[str, float] = field(default_factory=lambda: dict(USUAL_BLEND))
+    similar: Mapping[str, float] = field(default_factory=lambda: {"als": 1.0})
+    candidates: int = 200
 
     def __post_init__(self) -> None:
-        for name in ("alpha", "regularization", "prior_days", "horizon_days"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ConfigurationError(f"recommender.{name} is {getattr(self, name)}; write a number above 0")
+        check_weights(self.blend, "recommender.blend")
+        check_weights(self.similar, "recommender.similar")
+        if self.candidates < 1:
+            raise ConfigurationError(f"recommender.candidates is {self.candidates}; write a number above 0")

@@ -16,7 +16,7 @@ RESERVED = {
     "mlflow": {"training/tracking.py", "training/registry.py"},
     "bentoml": {"serving/service.py", "training/releasing.py"},
     "lightgbm": {"serving/trees.py", "training/boosting.py"},
-    "implicit": {"training/recommender.py"},
+    "implicit": {"training/sources/als.py"},
     "optuna": {"training/tuning.py"},
 }
 CODE_IN_DATA = {"pickle", "joblib", "cloudpickle", "dill", "shelve", "marshal"}

@@ -26,6 +26,9 @@ from serving.policy import Policy
 from serving.recommender import Recommender, RecommenderSettings
 from serving.release import MANIFEST, write_release
 from serving.segments import Segmentation
+from serving.sources.buy_again import BuyAgainSource
+from serving.sources.factors import FactorSource
+from serving.sources.popularity import PopularitySource
 from serving.trees import Trees
 from tests.event_tables import event, event_table, us
 
@@ -129,5 +132,9 @@ def recommender() -> Recommender:
     """Five items; apple and bread lie together, the others apart."""
     factors = np.array([[1, 0.1], [1, 0.2], [0, 1], [-1, 0.3], [0.2, -1]], np.float32)
     ones = np.ones(len(ITEMS))
-    popularity = np.arange(len(ITEMS), 0, -1).astype(float)
-    return Recommender(ITEMS, factors, popularity, ones / 30, ones * 20, RecommenderSettings())
+    sources = (
+        FactorSource(factors, alpha=20.0, regularization=100.0),
+        PopularitySource(np.arange(len(ITEMS), 0, -1).astype(np.float32)),
+        BuyAgainSource(ones / 30, ones * 20, prior_days=60.0, horizon_days=30.0),
+    )
+    return Recommender(ITEMS, sources, RecommenderSettings())

@@ -278,7 +278,9 @@ def _learnt_until(split: TimeSplit, settings: Settings) -> int:
 
 def _record_recommender(run: RunLog, trained: RecommenderTraining, tags: Mapping[str, str]) -> str:
     report = trained.report
-    run.params({"blend": "als {} popularity {} buy_again {}".format(*report.blend), "n_items": report.n_items})
+    run.params(
+        {"blend": " ".join(f"{name} {weight:g}" for name, weight in report.blend.items()), "n_items": report.n_items}
+    )
     run.metrics({**report.metrics(), **recommender_metrics(report)})
     for name, figures in recommender_baselines(report).items():
         run.metrics(figures, f"baseline.{name}.")

@@ -40,7 +40,7 @@ def recommender_card(
         ("on purchases of the next", f"{report.label_days} days"),
         ("customers judged", f"{report.n_judged:,} of {report.n_eligible:,}"),
         ("items", f"{len(trained.recommender.item_ids):,}"),
-        ("mixture of taste, popularity, buying again", " / ".join(f"{weight:.0%}" for weight in report.blend)),
+        ("mixture of the sources", ", ".join(f"{name} {weight:.0%}" for name, weight in report.blend.items())),
         *facts.items(),
     )
     columns = ("source", "purchases", "NDCG@10 (95% interval)", "recall@20", "hit rate@10", "share of items shown")

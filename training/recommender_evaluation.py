@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +12,6 @@ from features.customer_view import CustomerView
 from features.errors import ConfigurationError, NotEnoughDataError
 from features.instants import DAY_US, format_instant
 from features.interactions import interactions
-from serving.ranking import BlendWeights
 from serving.recommender import Recommender
 from serving.sources.histories import Purchases
 from training.cutoffs import observed_span
@@ -41,11 +40,11 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-_BASELINES = {
-    "popularity": BlendWeights(als=0, popularity=1, buy_again=0),
-    "buy_again": BlendWeights(als=0, popularity=0, buy_again=1),
-    "buy_again_popularity": BlendWeights(als=0, popularity=1e-4, buy_again=1),
-    "als": BlendWeights(als=1, popularity=0, buy_again=0),
+_BASELINES: Mapping[str, Mapping[str, float]] = {
+    "popularity": {"popularity": 1.0},
+    "buy_again": {"buy_again": 1.0},
+    "buy_again_popularity": {"popularity": 1e-4, "buy_again": 1.0},
+    "als": {"als": 1.0},
 }
 _OURS = "ours"
 _K, _LONG_K = 10, 20
@@ -122,7 +121,6 @@ def evaluate_recommender(
             shown = (unowned if segment == "new" else slates)[rows]
             found, ndcgs[name, segment] = _figures(name, segment, shown, relevant, rng, settings.n_replicates)
             figures.append(found)
-    weights = recommender.settings.blend
     return RecommenderReport(
         as_of_us=as_of_us,
         label_days=settings.label_days,
@@ -130,7 +128,7 @@ def evaluate_recommender(
         n_eligible=n_eligible,
         n_judged=judged.view.n_customers,
         n_outside=judged.relevant.n_outside,
-        blend=(weights.als, weights.popularity, weights.buy_again),
+        blend=dict(recommender.settings.blend),
         figures=tuple(figures),
         gains=tuple(_gains(ndcgs, rng, settings.n_replicates)),
     )
@@ -145,7 +143,7 @@ def backtest_recommender(
     """Fit on `[-inf, cut-off)` and judge after it, for each cut-off; nothing is carried over."""
     reports = []
     for as_of_us in cutoffs:
-        recommender = fit_recommender(interactions(view, as_of_us, fitting.interactions), view, fitting)
+        recommender = fit_recommender(view, as_of_us, fitting)
         reports.append(evaluate_recommender(recommender, view, as_of_us, settings))
     return tuple(reports)
 
@@ -173,9 +171,9 @@ def train_recommender(
     """
     end_us = observed_until_us if observed_until_us is not None else observed_span(view)[1]
     (report,) = backtest_recommender(view, [end_us - settings.label_days * DAY_US], fitting, settings)
-    fixed = replace(fitting, blend=BlendWeights(*report.blend))
+    fixed = replace(fitting, blend=report.blend)
     known_us = max(end_us, int(view.recorded_us.max(initial=0)) + 1)
-    return RecommenderTraining(fit_recommender(interactions(view, known_us, fitting.interactions), view, fixed), report)
+    return RecommenderTraining(fit_recommender(view, known_us, fixed), report)
 
 
 def _contenders(recommender: Recommender) -> Iterator[tuple[str, Recommender]]:

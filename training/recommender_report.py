@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from features.instants import format_instant
@@ -66,7 +67,7 @@ class RecommenderReport:
         n_eligible: customers with at least one interaction before the cut-off and a purchase in the window.
         n_judged: of these, the customers drawn for judging who bought an item of the catalogue.
         n_outside: purchased (customer, item) pairs left out because the item was not in the catalogue at the cut-off.
-        blend: weights (als, popularity, buy_again) as chosen before the cut-off.
+        blend: weights of the sources by name, as chosen before the cut-off.
     """
 
     as_of_us: int
@@ -75,7 +76,7 @@ class RecommenderReport:
     n_eligible: int
     n_judged: int
     n_outside: int
-    blend: tuple[float, float, float]
+    blend: Mapping[str, float]
     figures: tuple[SourceFigures, ...]
     gains: tuple[Gain, ...]
 

@@ -70,6 +70,7 @@ class BuyAgainSource:
         """The customer's own items, the likeliest first."""
         places = np.full((histories.n_customers, limit), -1, np.int64)
         scores = np.full((histories.n_customers, limit), np.nan, np.float32)
+        best = np.full(histories.n_customers, -1, np.int64)
         own = self.own(histories).astype(np.float32)
         for row in range(histories.n_customers):
             cells = slice(histories.bought_offsets[row], histories.bought_offsets[row + 1])
@@ -81,7 +82,9 @@ class BuyAgainSource:
             taken = found.places[0] >= 0
             places[row, taken] = items[found.places[0, taken]]
             scores[row] = found.scores[0]
-        return Proposals(places, scores)
+            if len(items):
+                best[row] = items[np.argmax(own[cells])]
+        return Proposals(places, scores, best)
 
     def scores(self, histories: Histories, places: Ints) -> Scores:
         """Probability in [0, 1] of buying again within the horizon; NaN for items never bought by the customer."""

@@ -76,21 +76,20 @@ class FactorSource:
     ) -> Proposals:
         """The items of the highest predicted preference; nothing to a cold customer."""
         step = max(1, _CELLS_AT_ONCE // max(1, self.n_items))
-        places, scores = [np.empty((0, limit), np.int64)], [np.empty((0, limit), np.float32)]
+        parts = []
         vectors = self.vectors(histories)
         for start in range(0, histories.n_customers, step):
             part = vectors[start : start + step] @ self.item_factors.T
-            found = best_of(part, limit, allowed, None if excluded is None else excluded.part(start, start + step))
-            places.append(found.places)
-            scores.append(found.scores)
-        return Proposals(np.concatenate(places), np.concatenate(scores))
+            own = None if excluded is None else excluded.part(start, start + step)
+            parts.append(best_of(part, limit, allowed, own))
+        return Proposals.together(parts, limit)
 
     def scores(self, histories: Histories, places: Ints) -> Scores:
         """Predicted preference, about 0 to 1; NaN in the rows of cold customers."""
         vectors = self.vectors(histories)
         found = np.full(places.shape, np.nan, np.float32)
-        for row, (vector, own) in enumerate(zip(vectors, places, strict=True)):  # each alone, so in one order of sums
-            found[row] = np.where(own >= 0, self.item_factors[own] @ vector, np.float32(np.nan))
+        for row, (vector, own) in enumerate(zip(vectors, places, strict=True)):
+            found[row] = np.where(own >= 0, (self.item_factors[own] * vector).sum(axis=1), np.float32(np.nan))
         return found
 
     def to_parts(self) -> tuple[dict[str, Any], Arrays]:

@@ -58,7 +58,8 @@ class PopularitySource:
             own = shared if excluded is None else shared[~np.isin(shared, excluded.of(row))]
             own = own[:limit]
             places[row, : len(own)], scores[row, : len(own)] = own, self.popularity[own]
-        return Proposals(places, scores)
+        best = np.full(histories.n_customers, self._ordered[:1].max(initial=-1), np.int64)
+        return Proposals(places, scores, best)
 
     def _head(self, length: int, allowed: Bools | None) -> Ints:
         """The first `length` of the ordered items that are allowed; looks no further down than it must."""
@@ -119,9 +120,11 @@ class CategoryPopularitySource:
         drawn = (histories.weights > 0) & (codes >= 0)
         cells = rows[drawn] * max(self._n_categories, 1) + codes[drawn]
         size = histories.n_customers * max(self._n_categories, 1)
-        sums = np.bincount(cells, histories.weights[drawn], minlength=size).reshape(histories.n_customers, -1)
+        sums = np.bincount(cells, histories.weights[drawn], minlength=size).astype(np.float64)
+        sums = sums.reshape(histories.n_customers, -1)
         totals = sums.sum(axis=1, keepdims=True)
-        return np.divide(sums, totals, out=np.zeros_like(sums), where=totals > 0).astype(np.float32)
+        shares: Scores = np.divide(sums, totals, out=np.zeros_like(sums), where=totals > 0).astype(np.float32)
+        return shares
 
     def propose(
         self, histories: Histories, limit: int, allowed: Bools | None = None, excluded: Excluded | None = None

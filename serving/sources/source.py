@@ -6,7 +6,7 @@ exact figure that decides, worked out row by row, so that a customer alone and a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self
 
@@ -30,10 +30,23 @@ class Proposals:
     Attributes:
         places: int64 (n, limit), catalogue positions, -1 behind the last.
         scores: float32 (n, limit), NaN behind the last.
+        best: int64 (n,), the place of the best item of the whole catalogue, before anything was left out; -1 where the
+            source has nothing to say. Its score sets the scale of the source, so that a filter takes items out and
+            moves no other.
     """
 
     places: Ints
     scores: Scores
+    best: Ints
+
+    @classmethod
+    def together(cls, parts: Sequence[Proposals], limit: int) -> Proposals:
+        """The proposals of several groups of customers, one after the other."""
+        return cls(
+            np.concatenate([np.empty((0, limit), np.int64), *(part.places for part in parts)]),
+            np.concatenate([np.empty((0, limit), np.float32), *(part.scores for part in parts)]),
+            np.concatenate([np.empty(0, np.int64), *(part.best for part in parts)]),
+        )
 
 
 @dataclass(frozen=True)
@@ -106,8 +119,10 @@ def best_of(
     n_rows, n_items = dense.shape
     places = np.full((n_rows, limit), -1, np.int64)
     scores = np.full((n_rows, limit), np.nan, np.float32)
+    best = np.full(n_rows, -1, np.int64)
     for row in range(n_rows):
         negated = -dense[row].astype(np.float32)
+        best[row] = _least(negated)
         if allowed is not None:
             negated[~allowed] = np.nan
         if excluded is not None:
@@ -119,7 +134,17 @@ def best_of(
             kept = np.flatnonzero(~np.isnan(negated))
         kept = kept[np.argsort(negated[kept], kind="stable")][:limit]
         places[row, : len(kept)], scores[row, : len(kept)] = kept, -negated[kept]
-    return Proposals(places, scores)
+    return Proposals(places, scores, best)
+
+
+def _least(negated: Scores) -> int:
+    """The place of the least number; -1 where there is none."""
+    if not negated.size:
+        return -1
+    place = int(np.argmin(negated))  # a NaN counts as the least
+    if np.isnan(negated[place]):
+        place = int(np.argmin(np.where(np.isnan(negated), np.inf, negated)))
+    return -1 if np.isnan(negated[place]) else place
 
 
 def picked(dense: npt.NDArray[np.floating], places: Ints) -> Scores:

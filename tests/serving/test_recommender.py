@@ -1,29 +1,44 @@
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.errors import ArtefactError, DataError
-from serving.ranking import BlendWeights
 from serving.recommender import Recommender, RecommenderSettings
-from serving.recommender_files import ARRAYS_FILE, SETTINGS_FILE
+from serving.recommender_files import SETTINGS_FILE, array_file
+from serving.recommender_settings import USUAL_BLEND
+from serving.sources.buy_again import BuyAgainSource
+from serving.sources.factors import FactorSource
+from serving.sources.popularity import PopularitySource
 from tests.shop_events import day, view_of
 
 AS_OF = day(30)
+ALS, POPULARITY, BUY_AGAIN = {"als": 1.0}, {"popularity": 1.0}, {"buy_again": 1.0}
+FACTORS_FILE = array_file("als", "item_factors")
 
 
 def made(n_items=6, seed=0, blend=None, popularity=None):
     """A recommender of items i0, i1, ...; popularity falls with the number unless given."""
-    rng = np.random.default_rng(seed)
+    factors = np.random.default_rng(seed).normal(size=(n_items, 3)).astype(np.float32)
+    return of_factors(factors, blend, range(n_items, 0, -1) if popularity is None else popularity)
+
+
+def of_factors(factors, blend=None, popularity=None):
+    n_items = len(factors)
     return Recommender(
-        item_ids=tuple(f"i{number}" for number in range(n_items)),
-        item_factors=rng.normal(size=(n_items, 3)).astype(np.float32),
-        popularity=np.arange(n_items, 0, -1, dtype=np.float64) if popularity is None else np.array(popularity),
-        rate_per_day=np.full(n_items, 0.02),
-        gap_days=np.full(n_items, 20.0),
-        settings=RecommenderSettings(blend=blend or BlendWeights()),
+        tuple(f"i{number}" for number in range(n_items)),
+        (
+            FactorSource(
+                np.array(factors, np.float32).reshape(n_items, -1 if n_items else 3), alpha=20.0, regularization=100.0
+            ),
+            PopularitySource(np.array(range(n_items, 0, -1) if popularity is None else popularity, np.float32)),
+            BuyAgainSource(np.full(n_items, 0.02), np.full(n_items, 20.0), prior_days=60.0, horizon_days=30.0),
+        ),
+        RecommenderSettings(blend=blend or dict(USUAL_BLEND)),
     )
 
 
@@ -44,7 +59,7 @@ def test_a_visitor_nobody_knows_gets_what_is_popular():
 
 
 def test_a_cold_customer_gets_what_is_popular_even_where_popularity_has_no_weight():
-    alone = made(blend=BlendWeights(als=1, popularity=0, buy_again=0))
+    alone = made(blend=ALS)
     slate = alone.slate(view_of([("ann", "not in the catalogue", 1, "purchase")]), AS_OF, 2)
     assert ids(slate) == ["i0", "i1"]
     assert (slate.strategy, slate.fallback) == ("popularity", True)
@@ -61,7 +76,7 @@ def test_items_of_no_popularity_are_not_shown_to_a_cold_customer():
 
 def test_the_reason_says_whether_an_item_is_due():
     # gap = (0 own + 20 of the item) / 1 purchase = 20 days: bought 29 days ago is due, 9 days ago is not
-    alone = made(blend=BlendWeights(als=0, popularity=0, buy_again=1))
+    alone = made(blend=BUY_AGAIN)
     history = view_of([("ann", "i2", 1, "purchase"), ("ann", "i4", 21, "purchase")])
     slate = alone.slate(history, AS_OF, 6)
     assert [(item.item_id, item.source, item.reason) for item in slate.items] == [
@@ -78,7 +93,7 @@ def test_an_event_at_as_of_or_recorded_later_changes_nothing():
 
 
 def test_the_last_event_counts():
-    recommender = made(blend=BlendWeights(als=1, popularity=0, buy_again=0))
+    recommender = made(blend=ALS)
     before = recommender.slate(bought("i3"), AS_OF, 6)
     after = recommender.slate(view_of([("ann", "i3", 1, "purchase"), ("ann", "i4", 29.9, "view")]), AS_OF, 6)
     assert [item.score for item in before.items] != [item.score for item in after.items]
@@ -120,20 +135,14 @@ def test_filters_apply_to_given_candidates():
     assert (ids(slate), slate.filtered_count) == (["i3"], 1)
 
 
-def factors_of(*rows):
-    base = made(len(rows))
-    return Recommender(
-        base.item_ids, np.array(rows, np.float32), base.popularity, base.rate_per_day, base.gap_days, base.settings
-    )
-
-
-def test_similar_items_follow_the_cosine():
-    # cosines with i0: i1 1/sqrt(2) = .7071, i2 0, i3 .9487 (3/sqrt(10)), i4 -1: not similar
-    recommender = factors_of([1, 0], [2, 2], [0, 5], [3, 1], [-1, 0])
-    slate = recommender.similar("i0", 10)
-    assert ids(slate) == ["i3", "i1"]
-    assert slate.items[1].score == pytest.approx(1 / np.sqrt(2), abs=1e-9)
-    assert (slate.strategy, slate.fallback, slate.items[0].source) == ("similar", False, "similar")
+def test_items_like_one_follow_its_direction():
+    # YtY is diagonal, so who was drawn to i0 = (1, 0) alone has the vector (x, 0) with x > 0:
+    # i3 has 3 x, i1 and i2 have 2 x, i4 has -x and is not like it
+    slate = of_factors([[1, 0], [2, 2], [2, -2], [3, 0], [-1, 0]]).similar("i0", 10)
+    assert ids(slate) == ["i3", "i1", "i2"]
+    assert slate.items[1].score == pytest.approx(2 / 3)
+    assert (slate.strategy, slate.fallback, slate.items[0].source) == ("similar", False, "als")
+    assert {item.reason for item in slate.items} == {"similar to what you are looking at"}
 
 
 def test_an_unknown_item_has_no_similar_items():
@@ -180,7 +189,7 @@ EVENT = st.tuples(
     st.sampled_from(["purchase", "view", "return"]),
 )
 ITEMS = st.lists(st.integers(0, 14).map("i{}".format), max_size=8)
-BLEND = st.sampled_from([BlendWeights(), BlendWeights(1, 0, 0), BlendWeights(0, 0, 1), BlendWeights(0.2, 0.8, 0)])
+BLEND = st.sampled_from([dict(USUAL_BLEND), ALS, BUY_AGAIN, {"als": 0.2, "popularity": 0.8}])
 
 
 @settings(max_examples=150, deadline=None)
@@ -243,7 +252,7 @@ def test_many_customers_get_the_slates_they_would_get_alone(seed, blend, rows, o
 
 
 def test_files_come_back_as_the_same_recommender():
-    recommender = made(blend=BlendWeights(0.5, 0.25, 0.25))
+    recommender = made(blend={"als": 0.5, "popularity": 0.25, "buy_again": 0.25})
     files = recommender.to_files()
     again = Recommender.from_files(files)
     assert again.settings == recommender.settings
@@ -253,19 +262,31 @@ def test_files_come_back_as_the_same_recommender():
 
 def rewritten(**changed):
     recommender = made()
-    arrays = {name: getattr(recommender, name) for name in ("item_factors", "popularity", "rate_per_day", "gap_days")}
-    return Recommender(recommender.item_ids, **{**arrays, **changed}, settings=recommender.settings).to_files()
+    als, popular, again = recommender.sources
+    arrays = {
+        "item_factors": als.item_factors,
+        "popularity": popular.popularity,
+        "gap_days": again.gap_days,
+        **changed,
+    }
+    sources = (
+        FactorSource(arrays["item_factors"], 20.0, 100.0),
+        PopularitySource(arrays["popularity"]),
+        BuyAgainSource(again.rate_per_day, arrays["gap_days"], 60.0, 30.0),
+    )
+    return Recommender(recommender.item_ids, sources, recommender.settings).to_files()
 
 
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"item_factors": np.zeros((5, 3), np.float32)}, "item_factors must be"),
+        ({"item_factors": np.zeros((5, 3), np.float32)}, "als is of 5 items, the catalogue of 6"),
         ({"item_factors": np.zeros((6, 3))}, "item_factors must be"),
         ({"item_factors": np.full((6, 3), np.nan, np.float32)}, "not finite"),
-        ({"popularity": np.ones(7)}, "popularity must be"),
-        ({"popularity": -np.ones(6)}, "too small"),
+        ({"popularity": np.ones(7, np.float32)}, "popularity is of 7 items"),
+        ({"popularity": -np.ones(6, np.float32)}, "too small"),
         ({"gap_days": np.zeros(6)}, "too small"),
+        ({"gap_days": np.ones(5)}, "of one length"),
     ],
 )
 def test_an_array_that_does_not_fit_is_refused(changed, words):
@@ -276,17 +297,22 @@ def test_an_array_that_does_not_fit_is_refused(changed, words):
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        (ARRAYS_FILE, None, "no file"),
+        (FACTORS_FILE, None, "no file"),
         (SETTINGS_FILE, None, "no file"),
-        (ARRAYS_FILE, lambda b: b[: len(b) // 2], "truncated"),
-        (ARRAYS_FILE, lambda _: b"", "truncated"),
+        (FACTORS_FILE, lambda b: b[: len(b) // 2], "truncated"),
+        (FACTORS_FILE, lambda _: b"", "truncated"),
+        (FACTORS_FILE, lambda b: b[:-1], "truncated"),
+        (FACTORS_FILE, lambda b: b.replace(b"(6, 3)", b"(6,-3)"), "truncated"),
         (SETTINGS_FILE, lambda b: b[:-5], "not JSON"),
         (SETTINGS_FILE, lambda _: b"[" * 100_000, "not JSON"),
         (SETTINGS_FILE, lambda b: b.replace(b'"alpha": ', b'"alpha": NaN, "was": '), "finite"),
         (SETTINGS_FILE, lambda b: b.replace(b'"i1"', b'"i0"'), "distinct"),
-        (SETTINGS_FILE, lambda b: b.replace(b'"alpha"', b'"alhpa"'), "alhpa"),
+        (SETTINGS_FILE, lambda b: b.replace(b'"alpha"', b'"alhpa"'), "alpha"),
         (SETTINGS_FILE, lambda b: b.replace(b'"regularization": 100.0', b'"regularization": 0.0'), "regularization"),
-        (SETTINGS_FILE, lambda b: b.replace(b'"format": 1', b'"format": 2'), "format"),
+        (SETTINGS_FILE, lambda b: b.replace(b'"kind": "factors"', b'"kind": "oracle"'), "oracle"),
+        (SETTINGS_FILE, lambda b: b.replace(b'"name": "popularity"', b'"name": "als"'), "no file als.popularity.npy"),
+        (SETTINGS_FILE, lambda b: b.replace(b'"candidates"', b'"candles"'), "candles"),
+        (SETTINGS_FILE, lambda b: b.replace(b'"format": 2', b'"format": 1'), "format"),
     ],
 )
 def test_a_damaged_file_is_refused(name, content, words):
@@ -300,9 +326,13 @@ def test_a_damaged_file_is_refused(name, content, words):
 
 
 def test_arrays_of_python_objects_are_refused():
-    import io
-
     buffer = io.BytesIO()
-    np.savez(buffer, item_factors=np.array([{}], object), popularity=[1.0], rate_per_day=[1.0], gap_days=[1.0])
-    with pytest.raises(ArtefactError, match="not an array file"):
-        Recommender.from_files({**made().to_files(), ARRAYS_FILE: buffer.getvalue()})
+    np.save(buffer, np.array([{}], object), allow_pickle=True)
+    with pytest.raises(ArtefactError, match="not an array of numbers"):
+        Recommender.from_files({**made().to_files(), FACTORS_FILE: buffer.getvalue()})
+
+
+def test_arrays_are_read_where_they_lie():
+    files = made().to_files()
+    (als, *_) = Recommender.from_files(files).sources
+    assert np.shares_memory(als.item_factors, np.frombuffer(files[FACTORS_FILE], np.uint8))

@@ -60,6 +60,7 @@ def quick_settings():
     from training.recommender import RecommenderFitSettings
     from training.recommender_evaluation import EvaluationSettings
     from training.settings import Settings
+    from training.sources.als import AlsSettings
 
     churn = ChurnSettings(
         problem=ChurnProblem(horizons_days=(20, 40, 60), eligible_days=120),
@@ -72,6 +73,6 @@ def quick_settings():
     )
     return Settings(
         churn=churn,
-        recommender=RecommenderFitSettings(factors=8, iterations=3),
+        recommender=RecommenderFitSettings(als=AlsSettings(factors=8, iterations=3)),
         evaluation=EvaluationSettings(n_replicates=40),
     )

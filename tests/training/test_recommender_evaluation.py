@@ -6,8 +6,6 @@ import json
 import pytest
 
 from features.errors import ConfigurationError, NotEnoughDataError
-from features.interactions import interactions
-from serving.ranking import BlendWeights
 from tests.shop_events import day, view_of
 from training.recommender import RecommenderFitSettings, fit_recommender
 from training.recommender_evaluation import (
@@ -17,8 +15,11 @@ from training.recommender_evaluation import (
     train_recommender,
 )
 from training.recommender_plots import recommender_pngs
+from training.sources.als import AlsSettings
 
-FITTING = RecommenderFitSettings(factors=4, iterations=5, blend=BlendWeights(0.2, 0.2, 0.6))
+FITTING = RecommenderFitSettings(
+    als=AlsSettings(factors=4, iterations=5), blend={"als": 0.2, "popularity": 0.2, "buy_again": 0.6}
+)
 SETTINGS = EvaluationSettings(n_replicates=50)
 
 
@@ -30,7 +31,7 @@ def habits(n_customers=30, n_items=10):
 
 def report_of(rows, as_of, fitting=FITTING, settings=SETTINGS):
     view = view_of(rows)
-    recommender = fit_recommender(interactions(view, day(as_of), fitting.interactions), view, fitting)
+    recommender = fit_recommender(view, day(as_of), fitting)
     return evaluate_recommender(recommender, view, day(as_of), settings)
 
 
@@ -97,7 +98,7 @@ def test_training_judges_before_the_end_and_fits_on_everything():
     trained = train_recommender(view, FITTING, SETTINGS)
     assert trained.report.as_of_us == day(110) + 1 - 30 * (day(1) - day(0))  # a microsecond after the last event
     assert "novelty" in trained.recommender.item_ids
-    assert dataclasses.astuple(trained.recommender.settings.blend) == trained.report.blend
+    assert trained.recommender.settings.blend == trained.report.blend
 
 
 def test_what_was_recorded_after_the_last_event_is_learnt_too():

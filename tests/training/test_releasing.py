@@ -13,6 +13,7 @@ from features.workspace import Workspace
 from serving.churn_model import ChurnModel
 from serving.recommender import Recommender, RecommenderSettings
 from serving.release import load_release
+from serving.sources.popularity import PopularitySource
 from tests.churn_worlds import labelled
 from tests.segment_tables import table_of
 from training.band_costs import loss_curve
@@ -49,8 +50,8 @@ def churn() -> ChurnModel:
 
 @pytest.fixture(scope="module")
 def recommender() -> Recommender:
-    ones = np.ones(3)
-    return Recommender(("a", "b", "c"), np.eye(3, 2, dtype=np.float32), ones, ones, ones, RecommenderSettings())
+    sources = (PopularitySource(np.ones(3, np.float32)),)
+    return Recommender(("a", "b", "c"), sources, RecommenderSettings(blend={"popularity": 1.0}))
 
 
 @pytest.fixture
@@ -112,7 +113,7 @@ def test_bentoml_itself_finds_the_release_in_its_store(workspace: Workspace, bot
 def test_no_pickle_is_written_anywhere(workspace: Workspace, both: Registry) -> None:
     released(workspace, both)
     suffixes = {path.suffix for path in (*workspace.releases.rglob("*"), *workspace.bentoml_home.rglob("*"))}
-    assert suffixes == {"", ".json", ".txt", ".npz", ".yaml"}
+    assert suffixes == {"", ".json", ".txt", ".npy", ".yaml"}
 
 
 def test_releasing_the_same_again_changes_nothing(workspace: Workspace, both: Registry) -> None:

@@ -1,0 +1,46 @@
+"""A slate: the list shown, and what is said with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Slate", "SlateItem"]
+
+
+@dataclass(frozen=True)
+class SlateItem:
+    """One place of a slate.
+
+    Attributes:
+        item_id: outside id.
+        score: larger is better; comparable within one slate only.
+        position: 1 is the first.
+        source: the candidate source that contributed most.
+        reason: a short sentence for people.
+    """
+
+    item_id: str
+    score: float
+    position: int
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Slate:
+    """The list shown, best first: no padding, no item twice, no filtered item.
+
+    Attributes:
+        items: at most k, fewer where fewer can be proposed.
+        strategy: "personal", "popularity" (nothing is known of the customer), "similar" (to the seed items) or "none"
+            (the catalogue is empty).
+        fallback: true where the answer is not what was asked for: a cold customer, unknown seed items, no catalogue.
+        filtered_count: items of the catalogue (or of the given candidates) taken out by filters.
+        unknown_count: given candidates and seed items that the catalogue does not hold.
+    """
+
+    items: tuple[SlateItem, ...]
+    strategy: str
+    fallback: bool
+    filtered_count: int
+    unknown_count: int = 0

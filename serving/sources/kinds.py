@@ -1,0 +1,22 @@
+"""Every kind of candidate source that a release may hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from serving.sources.buy_again import BuyAgainSource
+from serving.sources.factors import FactorSource
+from serving.sources.popularity import CategoryPopularitySource, PopularitySource
+from serving.sources.source import CandidateSource
+
+__all__ = ["SOURCE_KINDS"]
+
+_CLASSES: tuple[type[CandidateSource], ...] = (
+    BuyAgainSource,
+    CategoryPopularitySource,
+    FactorSource,
+    PopularitySource,
+)
+
+SOURCE_KINDS: Mapping[str, type[CandidateSource]] = {source.kind: source for source in _CLASSES}
+"""The word in files -> the class that reads it."""

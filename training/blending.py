@@ -1,0 +1,102 @@
+"""Weights of the sources, chosen on customers of whom it is known what they turned to next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.ranking import gather, top_k, total
+from serving.sources.histories import Histories
+from serving.sources.source import CandidateSource
+from training.recommender_metrics import Relevant, hits, ndcg
+
+__all__ = ["choose_weights"]
+
+Kind = TypeVar("Kind", np.int64, np.float64, np.bool_)
+Floats = npt.NDArray[np.float64]
+
+_CUSTOMERS_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class _Shortlists:
+    """Catalogue places (n, m), -1 for none, with each source's normalised scores and what it knows, (n, m) each."""
+
+    places: npt.NDArray[np.int64]
+    normalised: tuple[Floats, ...]
+    known: tuple[npt.NDArray[np.bool_], ...]
+
+    def quality(self, weights: Sequence[float], relevant: Relevant, k: int) -> float:
+        """Mean NDCG@k of a mixture."""
+        open_places = np.zeros(self.places.shape, np.bool_)
+        for known, weight in zip(self.known, weights, strict=True):
+            open_places |= known & (weight > 0)
+        mixed = total([weight * part for weight, part in zip(weights, self.normalised, strict=True)])
+        first = top_k(np.where(open_places, mixed, np.nan), k)
+        found = np.take_along_axis(self.places, np.maximum(first, 0), axis=1)
+        return float(np.mean(ndcg(hits(np.where(first >= 0, found, -1), relevant), relevant.counts)))
+
+
+def choose_weights(
+    sources: Sequence[CandidateSource],
+    histories: Histories,
+    relevant: Relevant,
+    *,
+    limit: int = 100,
+    k: int = 10,
+    rounds: int = 20,
+) -> dict[str, float]:
+    """The weights of a blend by name, adding up to 1: source by source, a share of `1 / rounds` at a time.
+
+    In each round the source whose share raises NDCG@k most gets one more; the best mixture met on the way is taken.
+
+    Args:
+        sources: fitted on what was before the customers' relevant items.
+        histories: of the customers, as of before.
+        relevant: what the same customers turned to; each has at least one.
+        limit: so many candidates of each source.
+        k: length of the slates judged.
+        rounds: how fine the weights are.
+
+    Source: Caruana et al. (2004), Ensemble selection from libraries of models, ICML, section 2.1.
+    """
+    shortlists = _shortlists(sources, histories, limit)
+    counts = [0] * len(sources)
+    best, best_quality = counts, -1.0
+    for _ in range(rounds):
+        tried = []
+        for place in range(len(sources)):
+            trial = [count + (other == place) for other, count in enumerate(counts)]
+            tried.append((shortlists.quality([one / sum(trial) for one in trial], relevant, k), trial))
+        quality, counts = max(tried, key=lambda one: one[0])
+        if quality > best_quality:
+            best, best_quality = counts, quality
+    return {source.name: count / sum(best) for source, count in zip(sources, best, strict=True)}
+
+
+def _shortlists(sources: Sequence[CandidateSource], histories: Histories, limit: int) -> _Shortlists:
+    """The items that some source has among its first `limit` for the customer."""
+    chunks = []
+    for start in range(0, histories.n_customers, _CUSTOMERS_AT_ONCE):
+        part = histories.part(start, min(start + _CUSTOMERS_AT_ONCE, histories.n_customers))
+        chunks.append(gather(sources, part, limit))
+    width = max((chunk.places.shape[1] for chunk in chunks), default=0)
+    return _Shortlists(
+        np.concatenate([_widened(chunk.places, width, -1) for chunk in chunks]),
+        tuple(np.concatenate([_widened(c.normalised[s], width, 0.0) for c in chunks]) for s in range(len(sources))),
+        tuple(
+            np.concatenate([_widened(~np.isnan(c.scores[s]), width, False) for c in chunks])
+            for s in range(len(sources))
+        ),
+    )
+
+
+def _widened(found: npt.NDArray[Kind], width: int, fill: float) -> npt.NDArray[Kind]:
+    """The same rows with columns of `fill` before them."""
+    wide = np.full((len(found), width), fill, found.dtype)
+    wide[:, width - found.shape[1] :] = found
+    return wide
