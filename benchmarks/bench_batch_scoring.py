@@ -37,6 +37,7 @@ from features.customer_view import CustomerView
 from features.instants import format_instant
 from features.tables import IDENTITIES
 from features.workspace import Workspace
+from serving.catalogue import Catalogue
 from serving.policy import Policy
 from serving.recommender import Recommender, RecommenderSettings
 from serving.release import load_release, write_release
@@ -100,7 +101,8 @@ def make_workspace(root: Path, n_customers: int, scale: float) -> None:
 def _small_recommender() -> Recommender:
     """A release has one; churn scoring does not look at it."""
     sources = (PopularitySource(np.ones(2, np.float32)),)
-    return Recommender(("a", "b"), sources, RecommenderSettings(blend={"popularity": 1.0}))
+    catalogue = Catalogue.nothing_said(("a", "b"))
+    return Recommender(catalogue, sources, RecommenderSettings(blend={"popularity": 1.0}))
 
 
 def _keys(start: int, stop: int) -> pa.Array:

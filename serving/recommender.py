@@ -15,6 +15,7 @@ from features.customer_view import CustomerView
 from features.errors import ArtefactError, ConfigurationError, DataError
 from features.interactions import ItemIndex
 from features.settings import read_settings
+from serving.catalogue import Catalogue
 from serving.ranking import Asked, Ranked, gather, judge, rank
 from serving.recommender_files import SETTINGS_FILE, pack, unpack
 from serving.recommender_settings import RecommenderSettings
@@ -45,19 +46,24 @@ class Recommender:
     """A fitted recommender; there is no other state. Safe to share between threads.
 
     Attributes:
-        item_ids: the catalogue, distinct.
+        catalogue: the items and their attributes, as known when it was fitted.
         sources: the candidate sources, of distinct names, all of this catalogue.
         settings: as fitted.
     """
 
-    item_ids: tuple[str, ...]
+    catalogue: Catalogue
     sources: tuple[CandidateSource, ...]
     settings: RecommenderSettings
 
-    @cached_property
+    @property
+    def item_ids(self) -> tuple[str, ...]:
+        """The items in the order of the catalogue."""
+        return self.catalogue.item_ids
+
+    @property
     def index(self) -> ItemIndex:
         """Positions of the item ids."""
-        return ItemIndex(self.item_ids)
+        return self.catalogue.index
 
     @cached_property
     def by_name(self) -> Mapping[str, CandidateSource]:
@@ -184,7 +190,7 @@ class Recommender:
 
     def to_files(self) -> dict[str, bytes]:
         """Its files, without code in them; the same recommender gives the same bytes."""
-        return pack(self.item_ids, dataclasses.asdict(self.settings), self.sources)
+        return {**self.catalogue.to_files(), **pack(dataclasses.asdict(self.settings), self.sources)}
 
     @classmethod
     def from_files(cls, files: Mapping[str, Any]) -> Recommender:
@@ -193,12 +199,13 @@ class Recommender:
         Raises:
             ArtefactError: a file is missing, unreadable or does not fit; see `recommender_files.unpack`.
         """
-        item_ids, given, sources = unpack(files)
+        catalogue = Catalogue.from_files(files)
+        given, sources = unpack(files, len(catalogue))
         try:
             settings = read_settings(RecommenderSettings, given)
         except ConfigurationError as error:
             raise ArtefactError(f"{SETTINGS_FILE}: {error}") from None
-        return cls(item_ids, sources, settings)
+        return cls(catalogue, sources, settings)
 
     def _histories(self, view: CustomerView | None, as_of_us: int) -> Histories:
         if view is None or not view.n_customers:

@@ -31,7 +31,7 @@ def array_file(source: str, array: str) -> str:
     return f"{source}.{array}.npy"
 
 
-def pack(item_ids: Sequence[str], settings: Mapping[str, Any], sources: Sequence[CandidateSource]) -> dict[str, bytes]:
+def pack(settings: Mapping[str, Any], sources: Sequence[CandidateSource]) -> dict[str, bytes]:
     """File name -> content; equal input gives equal bytes."""
     files: dict[str, bytes] = {}
     described = []
@@ -42,13 +42,13 @@ def pack(item_ids: Sequence[str], settings: Mapping[str, Any], sources: Sequence
             buffer = io.BytesIO()
             np.lib.format.write_array(buffer, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
             files[array_file(source.name, name)] = buffer.getvalue()
-    document = {"format": _FORMAT, "settings": settings, "sources": described, "item_ids": list(item_ids)}
+    document = {"format": _FORMAT, "settings": settings, "sources": described}
     text = json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False)
     return {SETTINGS_FILE: text.encode("utf-8"), **files}
 
 
-def unpack(files: Mapping[str, Any]) -> tuple[tuple[str, ...], dict[str, Any], tuple[CandidateSource, ...]]:
-    """Item ids, settings and sources of `pack`. A file is bytes or whatever has them, such as a memory map.
+def unpack(files: Mapping[str, Any], n_items: int) -> tuple[dict[str, Any], tuple[CandidateSource, ...]]:
+    """Settings and sources of `pack`, for a catalogue of `n_items`. A file is bytes or whatever has them, such as a memory map.
 
     The arrays are views of the files' bytes, so that the processes that map a file share it.
 
@@ -60,7 +60,6 @@ def unpack(files: Mapping[str, Any]) -> tuple[tuple[str, ...], dict[str, Any], t
     document = strict_json.read_object(bytes(files[SETTINGS_FILE]), SETTINGS_FILE)
     if document.get("format") != _FORMAT:
         raise ArtefactError(f"{SETTINGS_FILE} is not of format {_FORMAT}; {_AGAIN}")
-    item_ids = _item_ids(document.get("item_ids"))
     settings, described = document.get("settings"), document.get("sources")
     if not isinstance(settings, dict):
         raise ArtefactError(f"{SETTINGS_FILE}: settings must be a table; {_AGAIN}")
@@ -68,19 +67,9 @@ def unpack(files: Mapping[str, Any]) -> tuple[tuple[str, ...], dict[str, Any], t
         raise ArtefactError(f"{SETTINGS_FILE}: sources must be a list; {_AGAIN}")
     sources = tuple(_source(one, files) for one in described)
     for source in sources:
-        if source.n_items != len(item_ids):
-            raise ArtefactError(
-                f"{source.name} is of {source.n_items} items, the catalogue of {len(item_ids)}; {_AGAIN}"
-            )
-    return item_ids, settings, sources
-
-
-def _item_ids(found: Any) -> tuple[str, ...]:
-    if not isinstance(found, list) or not all(isinstance(item_id, str) for item_id in found):
-        raise ArtefactError(f"{SETTINGS_FILE}: item_ids must be a list of strings; {_AGAIN}")
-    if len(set(found)) != len(found):
-        raise ArtefactError(f"{SETTINGS_FILE}: item_ids must be distinct; {_AGAIN}")
-    return tuple(found)
+        if source.n_items != n_items:
+            raise ArtefactError(f"{source.name} is of {source.n_items} items, the catalogue of {n_items}; {_AGAIN}")
+    return settings, sources
 
 
 def _source(described: Any, files: Mapping[str, Any]) -> CandidateSource:

@@ -20,6 +20,7 @@ from features.pseudonyms import Pseudonyms
 from features.workspace import Workspace
 from serving.bands import Bands
 from serving.calibration import BetaCalibrator
+from serving.catalogue import Catalogue
 from serving.churn_model import ChurnModel
 from serving.linear_part import LinearPart
 from serving.policy import Policy
@@ -137,4 +138,4 @@ def recommender() -> Recommender:
         PopularitySource(np.arange(len(ITEMS), 0, -1).astype(np.float32)),
         BuyAgainSource(ones / 30, ones * 20, prior_days=60.0, horizon_days=30.0),
     )
-    return Recommender(ITEMS, sources, RecommenderSettings())
+    return Recommender(Catalogue.nothing_said(ITEMS), sources, RecommenderSettings())

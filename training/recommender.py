@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import pyarrow as pa
 
 from features.customer_view import CustomerView
 from features.errors import NotEnoughDataError
 from features.instants import DAY_US
-from features.interactions import InteractionSettings, ItemIndex, interactions
+from features.interactions import InteractionSettings, interactions
+from serving.catalogue import Catalogue
 from serving.ranking import check_weights
 from serving.recommender import Recommender, RecommenderSettings
 from serving.recommender_settings import USUAL_BLEND
@@ -60,7 +62,12 @@ class RecommenderFitSettings:
 
 
 def fit_recommender(
-    view: CustomerView, as_of_us: int, settings: RecommenderFitSettings, item_ids: Sequence[str] | None = None
+    view: CustomerView,
+    as_of_us: int,
+    settings: RecommenderFitSettings,
+    *,
+    items: pa.Table | None = None,
+    item_ids: Sequence[str] | None = None,
 ) -> Recommender:
     """The recommender of what was known at an instant, in `[-inf, as_of)`.
 
@@ -68,37 +75,48 @@ def fit_recommender(
         view: histories; later events change nothing.
         as_of_us: exclusive cut-off, microseconds.
         settings: how to fit.
+        items: attributes of the items, in the columns of `schema.ITEMS` and whatever else the shop knows; None: nothing
+            is known of them.
         item_ids: the catalogue; None: every item with an interaction, in id order.
 
     Raises:
         NotEnoughDataError: there is no interaction before the cut-off.
     """
-    weights = settings.blend or _choose_blend(view, as_of_us, settings, item_ids)
-    return _fit(view, as_of_us, settings, weights, item_ids)
+    given = _Given(view, settings, items, item_ids)
+    return _fit(given, as_of_us, settings.blend or _choose_blend(given, as_of_us))
 
 
-def _fit(
-    view: CustomerView,
-    as_of_us: int,
-    settings: RecommenderFitSettings,
-    weights: Mapping[str, float],
-    item_ids: Sequence[str] | None,
-) -> Recommender:
-    if item_ids is None:
-        item_ids = interactions(view, as_of_us, settings.interactions).item_ids.tolist()
-    histories = Histories.read(view, as_of_us, ItemIndex(tuple(item_ids)), settings.interactions)
+@dataclass(frozen=True, eq=False)
+class _Given:
+    view: CustomerView
+    settings: RecommenderFitSettings
+    items: pa.Table | None
+    item_ids: Sequence[str] | None
+
+    def catalogue(self, as_of_us: int) -> Catalogue:
+        """Of the items wanted, or of those with an interaction."""
+        item_ids = self.item_ids
+        if item_ids is None:
+            item_ids = interactions(self.view, as_of_us, self.settings.interactions).item_ids.tolist()
+        return Catalogue.nothing_said(item_ids) if self.items is None else Catalogue.read(self.items, item_ids)
+
+
+def _fit(given: _Given, as_of_us: int, weights: Mapping[str, float]) -> Recommender:
+    settings, catalogue = given.settings, given.catalogue(as_of_us)
+    histories = Histories.read(given.view, as_of_us, catalogue.index, settings.interactions)
     if not len(histories.items):
         raise NotEnoughDataError("0 interactions before the cut-off, at least 1 is needed; choose a later cut-off")
     return Recommender(
-        item_ids=tuple(item_ids),
-        sources=_sources(histories, len(item_ids), settings),
-        settings=RecommenderSettings(
-            interactions=settings.interactions, blend=dict(weights), candidates=settings.candidates
-        ),
+        catalogue,
+        _sources(histories, catalogue, settings),
+        RecommenderSettings(interactions=settings.interactions, blend=dict(weights), candidates=settings.candidates),
     )
 
 
-def _sources(histories: Histories, n_items: int, settings: RecommenderFitSettings) -> tuple[CandidateSource, ...]:
+def _sources(
+    histories: Histories, catalogue: Catalogue, settings: RecommenderFitSettings
+) -> tuple[CandidateSource, ...]:
+    n_items = len(catalogue)
     return (
         fit_als(histories, n_items, settings.als),
         fit_popularity(histories, n_items, settings.popularity),
@@ -106,16 +124,15 @@ def _sources(histories: Histories, n_items: int, settings: RecommenderFitSetting
     )
 
 
-def _choose_blend(
-    view: CustomerView, as_of_us: int, settings: RecommenderFitSettings, item_ids: Sequence[str] | None
-) -> Mapping[str, float]:
+def _choose_blend(given: _Given, as_of_us: int) -> Mapping[str, float]:
     """The weights with the best NDCG@10 on purchases in `[as_of - validation_days, as_of)`, fitted on what was before.
 
     Where that slice has no customer to judge by, the usual weights.
     """
+    view, settings = given.view, given.settings
     start_us = as_of_us - settings.validation_days * DAY_US
     try:
-        trial = _fit(view, start_us, settings, USUAL_BLEND, item_ids)
+        trial = _fit(given, start_us, USUAL_BLEND)
     except NotEnoughDataError:
         return USUAL_BLEND
     relevant = Relevant.read(view, start_us, as_of_us, trial.index, recorded_before_us=as_of_us)

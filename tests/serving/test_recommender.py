@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.errors import ArtefactError, DataError
+from serving.catalogue import Catalogue
 from serving.recommender import Recommender, RecommenderSettings
 from serving.recommender_files import SETTINGS_FILE, array_file
 from serving.recommender_settings import USUAL_BLEND
@@ -30,7 +31,7 @@ def made(n_items=6, seed=0, blend=None, popularity=None):
 def of_factors(factors, blend=None, popularity=None):
     n_items = len(factors)
     return Recommender(
-        tuple(f"i{number}" for number in range(n_items)),
+        Catalogue.nothing_said([f"i{number}" for number in range(n_items)]),
         (
             FactorSource(
                 np.array(factors, np.float32).reshape(n_items, -1 if n_items else 3), alpha=20.0, regularization=100.0
@@ -274,7 +275,7 @@ def rewritten(**changed):
         PopularitySource(arrays["popularity"]),
         BuyAgainSource(again.rate_per_day, arrays["gap_days"], 60.0, 30.0),
     )
-    return Recommender(recommender.item_ids, sources, recommender.settings).to_files()
+    return Recommender(recommender.catalogue, sources, recommender.settings).to_files()
 
 
 @pytest.mark.parametrize(
@@ -299,6 +300,7 @@ def test_an_array_that_does_not_fit_is_refused(changed, words):
     [
         (FACTORS_FILE, None, "no file"),
         (SETTINGS_FILE, None, "no file"),
+        ("catalogue.json", None, "no file"),
         (FACTORS_FILE, lambda b: b[: len(b) // 2], "truncated"),
         (FACTORS_FILE, lambda _: b"", "truncated"),
         (FACTORS_FILE, lambda b: b[:-1], "truncated"),
@@ -306,7 +308,6 @@ def test_an_array_that_does_not_fit_is_refused(changed, words):
         (SETTINGS_FILE, lambda b: b[:-5], "not JSON"),
         (SETTINGS_FILE, lambda _: b"[" * 100_000, "not JSON"),
         (SETTINGS_FILE, lambda b: b.replace(b'"alpha": ', b'"alpha": NaN, "was": '), "finite"),
-        (SETTINGS_FILE, lambda b: b.replace(b'"i1"', b'"i0"'), "distinct"),
         (SETTINGS_FILE, lambda b: b.replace(b'"alpha"', b'"alhpa"'), "alpha"),
         (SETTINGS_FILE, lambda b: b.replace(b'"regularization": 100.0', b'"regularization": 0.0'), "regularization"),
         (SETTINGS_FILE, lambda b: b.replace(b'"kind": "factors"', b'"kind": "oracle"'), "oracle"),

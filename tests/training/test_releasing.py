@@ -10,6 +10,7 @@ from features.errors import ArtefactError
 from features.feature_set import FeatureSet
 from features.instants import DAY_US, parse_instant
 from features.workspace import Workspace
+from serving.catalogue import Catalogue
 from serving.churn_model import ChurnModel
 from serving.recommender import Recommender, RecommenderSettings
 from serving.release import load_release
@@ -51,7 +52,8 @@ def churn() -> ChurnModel:
 @pytest.fixture(scope="module")
 def recommender() -> Recommender:
     sources = (PopularitySource(np.ones(3, np.float32)),)
-    return Recommender(("a", "b", "c"), sources, RecommenderSettings(blend={"popularity": 1.0}))
+    catalogue = Catalogue.nothing_said(("a", "b", "c"))
+    return Recommender(catalogue, sources, RecommenderSettings(blend={"popularity": 1.0}))
 
 
 @pytest.fixture
@@ -113,7 +115,7 @@ def test_bentoml_itself_finds_the_release_in_its_store(workspace: Workspace, bot
 def test_no_pickle_is_written_anywhere(workspace: Workspace, both: Registry) -> None:
     released(workspace, both)
     suffixes = {path.suffix for path in (*workspace.releases.rglob("*"), *workspace.bentoml_home.rglob("*"))}
-    assert suffixes == {"", ".json", ".txt", ".npy", ".yaml"}
+    assert suffixes == {"", ".json", ".txt", ".npy", ".npz", ".yaml"}
 
 
 def test_releasing_the_same_again_changes_nothing(workspace: Workspace, both: Registry) -> None:
