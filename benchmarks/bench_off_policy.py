@@ -44,8 +44,9 @@ def drifting(data: OpenBandit, hours: float) -> NewPolicy:
     """Shares of bts at the position among its rounds within some hours of each round of the random policy."""
     table = np.empty((data.random.n, data.random.n_items))
     for position in range(data.bts.n_positions):
-        there = data.bts.positions == position
-        once = np.zeros((int(there.sum()) + 1, data.random.n_items))
+        there = np.flatnonzero(data.bts.positions == position)
+        there = there[np.argsort(data.bts_hours[there], kind="stable")]
+        once = np.zeros((there.size + 1, data.random.n_items))
         np.add.at(once, (np.arange(1, once.shape[0]), data.bts.actions[there]), 1.0)
         until = once.cumsum(axis=0)
         at = data.bts_hours[there]

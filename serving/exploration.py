@@ -181,7 +181,12 @@ def slot_propensities(means: Floats, deviations: Floats, floor: float) -> Floats
 
 
 def explore(
-    means: Floats, deviations: Floats, limit: int, settings: ExplorationSettings, rng: np.random.Generator
+    means: Floats,
+    deviations: Floats,
+    limit: int,
+    settings: ExplorationSettings,
+    rng: np.random.Generator,
+    fixed: npt.NDArray[np.bool_] | None = None,
 ) -> Explored:
     """Make a slate of ranked items: the best on the slots that do not explore, drawn ones on those that do.
 
@@ -194,16 +199,18 @@ def explore(
         limit: how many slots there are.
         settings: where to explore.
         rng: one number is drawn a slot that explores.
+        fixed: bool (n,), items that keep their position whatever is drawn, such as pinned and sponsored ones; None
+            where there are none. Their slots do not explore, and behind the limit they are not drawn.
     """
     length = min(limit, means.size)
-    slots = sorted(slot - 1 for slot in settings.slots if slot <= length)
+    still = np.zeros(means.size, np.bool_) if fixed is None else fixed
+    slots = sorted(slot - 1 for slot in settings.slots if slot <= length and not still[slot - 1])
     drawn = np.zeros(length, np.bool_)
     drawn[slots] = True
-    greedy = length - len(slots)
-    order = np.empty(length, np.int64)
-    order[~drawn] = np.arange(greedy)
-    propensities = np.ones(length)
-    rest = np.arange(greedy, means.size)
+    order, propensities = np.arange(length, dtype=np.int64), np.ones(length)
+    movable, greedy = np.flatnonzero(~still), np.flatnonzero(~still[:length] & ~drawn)
+    order[greedy] = movable[: greedy.size]
+    rest = movable[greedy.size :]
     for slot in slots:
         pool = rest[: settings.pool]
         chances = slot_propensities(means[pool].astype(np.float64), deviations[pool].astype(np.float64), settings.floor)

@@ -93,7 +93,17 @@ def _answer(runtime: Runtime, slate: Slate, key: str | None, routed: Routed, as_
     recommendation_id = f"r-{runtime.new_id()}"
     items = tuple(item.item_id for item in slate.items)
     runtime.decisions.record(
-        Decision(recommendation_id, "recommendation", key, as_of_us, release.name, experiment, arm, item_ids=items)
+        Decision(
+            recommendation_id,
+            "recommendation",
+            key,
+            as_of_us,
+            release.name,
+            experiment,
+            arm,
+            item_ids=items,
+            propensities=slate.propensities or (1.0,) * len(items),
+        )
     )
     runtime.metrics.predicted("recommendation", release.name, arm)
     return {

@@ -37,6 +37,8 @@ class Slate:
         fallback: true where the answer is not what was asked for: a cold customer, unknown seed items, no catalogue.
         filtered_count: items of the catalogue (or of the given candidates) taken out by filters.
         unknown_count: given candidates and seed items that the catalogue does not hold.
+        propensities: for each item the chance in (0, 1] with which it was put at its position; None where nothing was
+            drawn, so that each is certain.
     """
 
     items: tuple[SlateItem, ...]
@@ -44,3 +46,4 @@ class Slate:
     fallback: bool
     filtered_count: int
     unknown_count: int = 0
+    propensities: tuple[float, ...] | None = None

@@ -9,6 +9,7 @@ left out rather than counted as a failure.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,13 +18,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
-from features.errors import ArtefactError, ConfigurationError, NotEnoughDataError
+from features.errors import ArtefactError, ConfigurationError, DataError, NotEnoughDataError
 from features.event_log import EventLog
 from features.instants import DAY_US
 from features.schema import KINDS
 from features.workspace import Workspace
 from serving.store import Store, decisions
-from training.logged_rounds import LoggedRounds
+from training.logged_rounds import LoggedRounds, NewPolicy
 
 __all__ = [
     "COLUMNS",
@@ -96,8 +97,9 @@ class LoggedRecommendations:
     """The rounds, and what each came from.
 
     Attributes:
-        rounds: n of them; a unit is a customer, or a decision where there was none.
-        item_ids: the items of the rounds' places.
+        rounds: n of them; a unit is a customer, or a decision where there was none. The last place of an item stands
+            for every item that was never put anywhere.
+        item_ids: the items of the rounds' places but for the last.
         decision_ids: the recommendation of each round.
         as_of_us: int64 (n,), when it was decided.
         n_decisions: decisions with chances.
@@ -112,6 +114,28 @@ class LoggedRecommendations:
     n_decisions: int
     n_not_shown: int
     n_open: int
+
+    def policy_of(self, slates: Mapping[str, Sequence[str]]) -> NewPolicy:
+        """A ranking without chance, by the slate that it would have given to each recommendation.
+
+        It is judged slot by slot: at a round's position, with what else stood in the slate. An item that was never
+        logged there, or a slate that is too short, is something that the log has not seen.
+
+        Args:
+            slates: item ids, first position first, by recommendation id.
+
+        Raises:
+            DataError: a recommendation of the rounds has no slate.
+        """
+        places = {item: place for place, item in enumerate(self.item_ids)}
+        unseen = len(self.item_ids)
+        items = np.empty(self.rounds.n, np.int64)
+        for row, (one, position) in enumerate(zip(self.decision_ids, self.rounds.positions.tolist(), strict=True)):
+            if one not in slates:
+                raise DataError("a recommendation of the log has no slate of the new ranking; give one for each")
+            slate = slates[one]
+            items[row] = places.get(slate[position], unseen) if position < len(slate) else unseen
+        return NewPolicy.always(items)
 
 
 def read_logged_recommendations(
@@ -204,7 +228,7 @@ def join_outcomes(
         )
     decided = slates.decision[taken]
     rounds = LoggedRounds(
-        n_items,
+        n_items + 1,
         slates.item[taken],
         slates.position[taken],
         slates.propensities[taken],

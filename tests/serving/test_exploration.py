@@ -76,6 +76,20 @@ def test_slots_that_do_not_explore_keep_the_ranking_and_are_certain():
     assert np.unique(found.order).size == 12
 
 
+def test_pinned_and_sponsored_items_keep_their_positions_and_are_never_drawn():
+    means, deviations = beliefs(12)
+    fixed = np.zeros(12, np.bool_)
+    fixed[[1, 4, 8, 9]] = True
+    shown = set()
+    for seed in range(200):
+        found = explore(means, deviations, 6, ExplorationSettings((2, 4)), np.random.default_rng(seed), fixed)
+        # the second slot is pinned and does not explore; those that do not explore take 0, 2 and 3 in their order
+        assert found.order[[0, 1, 2, 4, 5]].tolist() == [0, 1, 2, 4, 3]
+        assert found.explored.tolist() == [False, False, False, True, False, False]
+        shown.add(int(found.order[3]))
+    assert shown == {5, 6, 7, 10, 11}
+
+
 def test_nothing_explores_unless_told_to():
     found = explore(*beliefs(8), 5, ExplorationSettings(), np.random.default_rng(0))
     assert found.order.tolist() == [0, 1, 2, 3, 4]
@@ -89,16 +103,21 @@ def test_nothing_explores_unless_told_to():
     slots=st.lists(st.integers(1, 25), unique=True, max_size=6),
     floor=st.floats(0.01, 0.5),
     seed=st.integers(0, 99),
+    pinned=st.floats(0, 1),
 )
-def test_a_slate_is_never_padded_never_repeats_and_never_shows_below_the_floor(n, limit, slots, floor, seed):
+def test_a_slate_is_never_padded_never_repeats_and_never_shows_below_the_floor(n, limit, slots, floor, seed, pinned):
     means, deviations = beliefs(n, seed)
     wanted = ExplorationSettings(tuple(slots), floor)
-    found = explore(means, deviations, limit, wanted, np.random.default_rng(seed))
+    fixed = np.random.default_rng(seed).random(n) < pinned
+    found = explore(means, deviations, limit, wanted, np.random.default_rng(seed), fixed)
     assert found.order.size == min(n, limit)
+    kept = np.flatnonzero(fixed[:limit])
+    assert found.order[kept].tolist() == kept.tolist()
+    assert set(kept) == set(np.flatnonzero(fixed)) & set(found.order.tolist())
     assert np.unique(found.order).size == found.order.size
     assert np.all((found.order >= 0) & (found.order < max(n, 1)))
     assert np.all((found.propensities >= floor * (1 - 1e-9)) & (found.propensities <= 1.0))
-    again = explore(means, deviations, limit, wanted, np.random.default_rng(seed))
+    again = explore(means, deviations, limit, wanted, np.random.default_rng(seed), fixed)
     assert again.order.tolist() == found.order.tolist()
 
 

@@ -5,11 +5,13 @@ from typing import Any
 import httpx
 import pyarrow as pa
 
-from features.instants import format_instant
+from features.instants import DAY_US, format_instant
 from features.schema import ITEMS
 from features.tables import upsert
+from serving.store import Store
 from tests.serving.conftest import Running
 from tests.tiny_shop import NOW_US
+from training.logged_recommendations import read_slates
 
 
 def ids(answer: httpx.Response) -> list[str]:
@@ -114,3 +116,12 @@ def test_what_is_out_of_stock_is_not_shown(running: Running) -> None:
     assert ids(similar)
     assert "apple" not in ids(similar)  # the nearest, and there is none left
     assert similar.json()["filtered_count"] == 2  # apple, and bread itself
+
+
+def test_what_was_shown_is_kept_with_the_chance_of_each_item(running: Running) -> None:
+    answer = running.call("POST", "/v1/recommendations", json={"customer_id": "c1", "limit": 2})
+    slates = read_slates(Store.open(running.shop.workspace.store), NOW_US + DAY_US)
+    assert slates.decision_ids == (answer.json()["recommendation_id"],)
+    assert [slates.item_ids[item] for item in slates.item] == ids(answer)
+    assert slates.position.tolist() == [0, 1]
+    assert slates.propensities.tolist() == [1.0, 1.0]  # nothing was drawn

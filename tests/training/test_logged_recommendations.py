@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from features.errors import ArtefactError, ConfigurationError, NotEnoughDataError
+from features.errors import ArtefactError, ConfigurationError, DataError, NotEnoughDataError
 from features.event_log import EventLog
 from features.instants import DAY_US
 from features.workspace import Workspace
@@ -20,7 +20,6 @@ from training.logged_recommendations import (
     read_logged_recommendations,
     read_slates,
 )
-from training.logged_rounds import NewPolicy
 from training.off_policy import OffPolicySettings, evaluate_policy
 
 NOW = us("2024-03-01")
@@ -181,9 +180,21 @@ def test_a_better_ranking_is_found_in_the_log_of_an_exploring_shop(tmp_path):
     EventLog.create(workspace.event_log, n_buckets=1).append(event_table(*rows))
     found = read_logged_recommendations(workspace, UNTIL, LoggedRecommendationSettings(explored_only=True))
     assert found.rounds.n == 1_500
-    best = NewPolicy.always(np.full(1_500, names.index("f")))
+    best = found.policy_of({one.decision_id: ("a", "f") for one in made})
     report = evaluate_policy(found.rounds, best, rng, OffPolicySettings(replicates=100, min_effective_sample=100))
     assert report.supported, report.verdict
     told = report.decided()
     assert told.ci_low <= 0.5 <= told.ci_high
     assert told.ci_low > report.logged.ci_high
+    unheard_of = found.policy_of({one.decision_id: ("a", "g") for one in made})
+    assert not evaluate_policy(found.rounds, unheard_of, rng, OffPolicySettings(replicates=1)).supported
+
+
+def test_a_ranking_is_asked_what_it_puts_at_each_logged_position(slates):
+    found = joined(slates, shown(1, "pot"), shown(1, "cup"), shown(1, "jug"), shown(2, "jug"))
+    policy = found.policy_of({"r-1": ("pot", "jug"), "r-2": ("cup", "tub"), "r-9": ()})
+    # pot stays first; jug, not cup, second; nothing third; the tub was never logged
+    assert policy.of(found.rounds.actions).tolist() == [1.0, 0.0, 0.0, 0.0]
+    assert [(*found.item_ids, "unseen")[item] for item in policy.items] == ["pot", "jug", "unseen", "unseen"]
+    with pytest.raises(DataError, match="has no slate"):
+        found.policy_of({"r-1": ("pot",)})
