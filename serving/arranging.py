@@ -181,8 +181,7 @@ def _rotation(pool: Pool, encounters: Encounters, decay: float) -> Floats | floa
 class _Filling:
     """The list while it is filled. A rank is a row of the pool in the order of relevance; ties go to the first.
 
-    `_bars` say by -inf what cannot be shown as a kind; items of earlier pages that are not in the pool stand behind the
-    ranks, so that what is chosen is unlike them too.
+    `_bars` say by -inf what cannot be shown as a kind.
     """
 
     def __init__(
@@ -192,8 +191,6 @@ class _Filling:
         self._order = np.argsort(-relevance, kind="stable")
         rank_of = np.empty(len(relevance), np.int64)
         rank_of[self._order] = np.arange(len(relevance))
-        rows, inside = pool.find(before)
-        apart = before[~inside & (before >= 0)]
         sponsored = np.zeros(len(relevance), np.bool_)
         sponsored[rank_of[pool.find(book.sponsored)[0]]] = True
         is_open = open_[self._order]
@@ -202,13 +199,14 @@ class _Filling:
         ranked[list(self._pins.values())] = False
         paid = is_open & sponsored
         self._left = {RANKED: int(np.count_nonzero(ranked)), SPONSORED: int(np.count_nonzero(paid))}
-        self._bars = {RANKED: _bar(ranked, len(apart)), SPONSORED: _bar(paid, len(apart))}
+        self._bars = {RANKED: _bar(ranked), SPONSORED: _bar(paid)}
         self._share = book.rules.sponsored.share
         self._n_sponsored = int(np.count_nonzero(np.isin(before, book.sponsored))) if len(before) else 0
         self._position = len(before)
-        self._marginal = _marginal(book, np.concatenate([pool.places[self._order], apart]), relevance[self._order])
-        for rank in [*rank_of[rows].tolist(), *range(len(relevance), len(relevance) + len(apart))]:
-            self._marginal.choose(rank)
+        diversity = book.rules.diversity
+        likeness = Likeness(book.vectors, book.categories, diversity.same_category)
+        self._marginal = Marginal(pool.places[self._order], relevance[self._order], likeness, diversity.dial)
+        self._marginal.begin_after(before[before >= 0])
 
     def fill(self, k: int) -> Ints:
         """Rows of the pool, at most k."""
@@ -254,18 +252,5 @@ def _open_pins(pins: Mapping[int, int], pool: Pool, rank_of: Ints, is_open: Bool
     return {position: rank for position, rank in zip(positions, ranks.tolist(), strict=True) if is_open[rank]}
 
 
-def _bar(shown: Bools, n_apart: int) -> Floats:
-    bar = np.full(len(shown) + n_apart, -np.inf)
-    bar[: len(shown)][shown] = 0.0
-    return bar
-
-
-def _marginal(book: Rulebook, places: Ints, relevance: Floats) -> Marginal:
-    """Of some places, the first of which have a relevance."""
-    whole = np.zeros(len(places))
-    whole[: len(relevance)] = relevance
-    settings = book.rules.diversity
-    if not settings.dial:
-        return Marginal(whole, None, 0.0)
-    vectors = None if book.vectors is None else book.vectors[places]
-    return Marginal(whole, Likeness.of(vectors, book.categories[places], settings.same_category), settings.dial)
+def _bar(shown: Bools) -> Floats:
+    return np.where(shown, 0.0, -np.inf)

@@ -17,11 +17,16 @@ import numpy.typing as npt
 
 from features.errors import DataError
 
-__all__ = ["Likeness", "Marginal", "mmr"]
+__all__ = ["MOST_COMPARED", "Likeness", "Marginal", "mmr"]
 
 Floats = npt.NDArray[np.float64]
 Vectors = npt.NDArray[np.float32]
+Codes = npt.NDArray[np.signedinteger]
 Ints = npt.NDArray[np.int64]
+
+MOST_COMPARED = 1_000
+"""So many of the most relevant items are compared with what is chosen; the rest follow them in the order of relevance,
+as if each were chosen before."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,31 +37,37 @@ class Likeness:
     the category alone. An item without a category shares it with nobody, and a vector of zeros is like no other.
 
     Attributes:
-        directions: float32 (m, n_factors) of length 1 or 0, or None.
-        categories: int (m,), -1 where missing.
+        vectors: float32 (n_items, n_factors) of any length, or None.
+        categories: int (n_items,), -1 where missing.
         same_category: in [0, 1].
     """
 
-    directions: Vectors | None
-    categories: npt.NDArray[np.signedinteger]
+    vectors: Vectors | None
+    categories: Codes
     same_category: float
 
-    @classmethod
-    def of(cls, vectors: Vectors | None, categories: npt.NDArray[np.signedinteger], same_category: float) -> Likeness:
-        """From vectors of any length."""
-        if vectors is None or same_category == 1.0:
-            return cls(None, categories, 1.0)
-        norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))[:, None]
-        directions: Vectors = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
-        return cls(directions, categories, same_category)
+    def among(self, places: Ints) -> _Among:
+        """Ready to compare some of the items with any other."""
+        compared = self.same_category < 1.0
+        return _Among(self.directions(places) if compared else None, self.categories[places], self.same_category)
 
-    def to(self, row: int) -> Floats:
-        """Similarity (m,) of every item to one of them."""
-        category = self.categories[row]
-        if self.directions is None:
+    def directions(self, places: Ints) -> Vectors | None:
+        """Of some items, float32 (m, n_factors) of length 1 or 0; None without vectors."""
+        return None if self.vectors is None else _directions(self.vectors[places])
+
+
+@dataclass(frozen=True, eq=False)
+class _Among:
+    directions: Vectors | None
+    categories: Codes
+    same_category: float
+
+    def to(self, direction: Vectors | None, category: int) -> Floats:
+        """Similarity (m,) of every item to one."""
+        if self.directions is None or direction is None:
             same = self.categories == category if category >= 0 else np.zeros(len(self.categories), np.bool_)
             return same.astype(np.float64)
-        found: Floats = np.maximum(self.directions @ self.directions[row], 0.0).astype(np.float64)
+        found: Floats = np.maximum(self.directions @ direction, 0.0).astype(np.float64)
         if self.same_category:
             found *= 1.0 - self.same_category
             if category >= 0:
@@ -67,49 +78,84 @@ class Likeness:
 class Marginal:
     """What each of m items would add to a list that grows: relevance less likeness to what is chosen.
 
-    `values` float64 (m,); without a likeness they stay.
+    `values` is float64 (m,), of the items chosen already too; they are the caller's to leave out. With dial 0 nothing
+    is compared.
     """
 
-    def __init__(self, relevance: Floats, likeness: Likeness | None, dial: float) -> None:
+    def __init__(self, places: Ints, relevance: Floats, likeness: Likeness, dial: float) -> None:
+        """Items in the order of relevance, the best first."""
         self.values: Floats = (1.0 - dial) * relevance
         self._relevant = self.values
         self._likeness = likeness
+        self._places = places
         self._dial = dial
-        self._largest = np.zeros(len(relevance))
+        self._largest = np.zeros(len(places))
+        self._largest[MOST_COMPARED:] = 1.0
+        self._among = likeness.among(places[:MOST_COMPARED]) if dial else None
+        if self._among is not None:
+            self._compare()
+
+    def begin_after(self, places: Ints) -> None:
+        """Put items of the catalogue into the list that need not be among the m, as those of earlier pages."""
+        if self._among is None or not len(places):
+            return
+        directions = self._likeness.directions(places)
+        for number, category in enumerate(self._likeness.categories[places].tolist()):
+            self._put(self._among, None if directions is None else directions[number], category)
+        self._compare()
 
     def choose(self, row: int) -> None:
-        """Put an item into the list; `values` is new then, of the chosen items too."""
-        if self._likeness is not None:
-            np.maximum(self._largest, self._likeness.to(row), out=self._largest)
-            self.values = self._relevant - self._dial * self._largest
+        """Put one of the m items into the list."""
+        if self._among is None:
+            return
+        if row >= MOST_COMPARED:
+            self.begin_after(self._places[row : row + 1])
+            return
+        directions = self._among.directions
+        self._put(self._among, None if directions is None else directions[row], int(self._among.categories[row]))
+        self._compare()
+
+    def _put(self, among: _Among, direction: Vectors | None, category: int) -> None:
+        largest = self._largest[:MOST_COMPARED]
+        np.maximum(largest, among.to(direction, category), out=largest)
+
+    def _compare(self) -> None:
+        self.values = self._relevant - self._dial * self._largest
 
 
-def mmr(relevance: Floats, likeness: Likeness, dial: float, k: int) -> Ints:
+def mmr(places: Ints, relevance: Floats, likeness: Likeness, dial: float, k: int) -> Ints:
     """Rows of the best k items, in the order chosen; ties go to the first row.
 
     Args:
+        places: int64 (m,), in the order of relevance, the best first.
         relevance: float64 (m,), the best about 1.
-        likeness: of the m items.
+        likeness: of all items.
         dial: 0 is relevance alone, 1 difference alone.
         k: at least 0; fewer rows come back where there are fewer items.
 
     Raises:
-        DataError: `dial` is not within [0, 1], or the likeness is of another number of items.
+        DataError: `dial` is not within [0, 1], or there is not one relevance a place.
 
-    >>> shelves = Likeness.of(None, np.array([7, 7, 8]), 1.0)
-    >>> mmr(np.array([1.0, 0.9, 0.6]), shelves, 0.5, 3).tolist()
+    >>> shelves = Likeness(None, np.array([7, 7, 8]), 1.0)
+    >>> mmr(np.array([0, 1, 2]), np.array([1.0, 0.9, 0.6]), shelves, 0.5, 3).tolist()
     [0, 2, 1]
     """
     if not 0.0 <= dial <= 1.0:
         raise DataError(f"the dial of diversity is {dial}; write a number from 0 to 1")
-    if len(likeness.categories) != len(relevance):
-        raise DataError(f"likeness is of {len(likeness.categories)} items, relevance of {len(relevance)}")
-    marginal = Marginal(relevance, likeness, dial)
-    taken = np.zeros(len(relevance))
-    chosen = []
-    for _ in range(min(k, len(relevance))):
+    if len(places) != len(relevance):
+        raise DataError(f"there are {len(places)} places and {len(relevance)} relevances; give one each")
+    marginal = Marginal(places, relevance, likeness, dial)
+    taken = np.zeros(len(places))
+    chosen: list[int] = []
+    for _ in range(min(k, len(places))):
         row = int(np.argmax(marginal.values + taken))
         chosen.append(row)
         taken[row] = -np.inf
         marginal.choose(row)
     return np.array(chosen, np.int64)
+
+
+def _directions(vectors: Vectors) -> Vectors:
+    norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))[:, None]
+    found: Vectors = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
+    return found

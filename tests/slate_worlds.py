@@ -1,7 +1,8 @@
 """Random small shops for the rules of a slate, and what must hold of every slate that is made of them."""
 
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,9 @@ from serving.slate_rules import Boost, Diversity, Exclusions, Pin, Rotation, Sla
 NOW_US = 1_000 * DAY_US
 WORDS = ["a", "b", "c", None]
 FILTERS = [
+    "",
+    "",
+    "",
     "",
     "price_minor < 50",
     "price_minor is missing or price_minor >= 20",
@@ -45,19 +49,20 @@ class World:
         return arrange(self.candidates, self.book, self.encounters, wanted, as_of_us=NOW_US, **self.request | changes)
 
 
-def random_world(seed: int) -> World:
+def random_world(seed: int, n_catalogues: int = 2**31) -> World:
+    """One of many worlds, over one of `n_catalogues` catalogues."""
     dice = random.Random(seed)
-    n_items = dice.choice([0, 1, 2, 5, 12, 30])
-    catalogue = random_catalogue(dice, n_items)
+    catalogue = random_catalogue(seed % n_catalogues)
+    n_items = len(catalogue)
     rules = random_rules(dice, catalogue)
     vectors = np.array([[dice.choice([-1, 0, 1, 2]) for _ in range(3)] for _ in range(n_items)], np.float32)
     book = Rulebook.of(rules, catalogue, dice.choice([None, vectors.reshape(n_items, 3)]))
-    n = dice.randint(0, 2 * n_items)
+    n = dice.randint(n_items // 2, 2 * n_items)
     places = [dice.randrange(-1, n_items) for _ in range(n)]  # some come twice, some are nobody
     scores = [dice.choice([float("nan"), -2.0, 0.0, 0.5, 1.0, dice.random(), 7.0]) for _ in range(n)]
     request = {}
-    if dice.random() < 0.5:
-        request["allowed"] = mask_of(parse_filter(dice.choice(FILTERS[1:])), catalogue)
+    if dice.random() < 0.25:
+        request["allowed"] = mask_of(parse_filter(dice.choice(FILTERS[4:])), catalogue)
     if dice.random() < 0.3:
         request["exclude"] = Exclusions(owned=dice.random() < 0.5, seen=dice.random() < 0.5)
     if dice.random() < 0.3:
@@ -66,13 +71,16 @@ def random_world(seed: int) -> World:
     return World(catalogue, rules, book, random_encounters(dice, n_items), candidates, dice.randint(1, 15), request)
 
 
-def random_catalogue(dice, n_items):
+@lru_cache(maxsize=100)
+def random_catalogue(seed):
+    dice = random.Random(seed)
+    n_items = dice.choice([0, 1, 2, 5, 12, 12, 30, 30, 30])
     columns = {
         "item_id": pa.array([f"i{place}" for place in range(n_items)], pa.string()),
         "category": pa.array([dice.choice(WORDS) for _ in range(n_items)], pa.string()),
         "brand": pa.array([dice.choice(WORDS) for _ in range(n_items)], pa.string()),
         "price_minor": pa.array([dice.choice([None, 10, 30, 70]) for _ in range(n_items)], pa.int64()),
-        "in_stock": pa.array([dice.choice([None, True, True, False]) for _ in range(n_items)], pa.bool_()),
+        "in_stock": pa.array([dice.choice([None, True, True, True, False]) for _ in range(n_items)], pa.bool_()),
     }
     return Catalogue.read(pa.table(columns), columns["item_id"].to_pylist())
 
@@ -85,7 +93,7 @@ def random_rules(dice, catalogue):
     return SlateRules(
         where=dice.choice(FILTERS),
         boosts=tuple(
-            Boost(dice.choice(FILTERS[1:]), dice.choice([0.1, 0.5, 3.0, 10.0])) for _ in range(dice.choice([0, 0, 2]))
+            Boost(dice.choice(FILTERS[4:]), dice.choice([0.1, 0.5, 3.0, 10.0])) for _ in range(dice.choice([0, 0, 2]))
         ),
         pinned=tuple(Pin(item_id, position) for item_id, position in zip(pins, positions, strict=True)),
         sponsored=Sponsored(tuple(paid), dice.choice([0.0, 0.1, 0.29, 0.5, 1.0])),
@@ -177,8 +185,3 @@ def check_pages(world: World, n_pages: int) -> None:
     assert shown == whole.places.tolist()
     assert kinds == list(whole.shown_as)
     assert more == whole.more
-
-
-def without_rules(world: World) -> World:
-    rules = SlateRules()
-    return replace(world, rules=rules, book=Rulebook.of(rules, world.catalogue))
