@@ -48,9 +48,10 @@ def pack(settings: Mapping[str, Any], sources: Sequence[CandidateSource]) -> dic
 
 
 def unpack(files: Mapping[str, Any], n_items: int) -> tuple[dict[str, Any], tuple[CandidateSource, ...]]:
-    """Settings and sources of `pack`, for a catalogue of `n_items`. A file is bytes or whatever has them, such as a memory map.
+    """Settings and sources of `pack`, for a catalogue of `n_items`.
 
-    The arrays are views of the files' bytes, so that the processes that map a file share it.
+    A file is bytes or whatever has them, such as a memory map. The arrays are views of them, so that the processes that
+    map a file share it.
 
     Raises:
         ArtefactError: a file is missing or unreadable, or a source does not fit.

@@ -15,6 +15,8 @@ from pathlib import Path
 from features.churn_features import CHURN_FEATURES
 from features.errors import NotEnoughDataError
 from features.instants import DAY_US, format_instant
+from features.schema import ITEMS
+from features.tables import read_table
 from features.workspace import Workspace
 from training.churn_backtest import ChurnBacktest, backtest_churn
 from training.churn_evaluation import train_churn
@@ -130,7 +132,13 @@ def train_recommender_job(
         run.params({"data": data.facts(), "recommender": dataclasses.asdict(settings.recommender)})
         run.params({"evaluation": dataclasses.asdict(settings.evaluation)})
         progress("judging the recommender out of time, then fitting it on the whole log")
-        trained = train_recommender(data.view, settings.recommender, settings.evaluation, observed_until_us=data.end_us)
+        trained = train_recommender(
+            data.view,
+            settings.recommender,
+            settings.evaluation,
+            observed_until_us=data.end_us,
+            items=read_table(workspace.items, ITEMS),
+        )
         progress("recording the run")
         digest = _record_recommender(run, trained, tags)
     progress("registering the challenger")
@@ -211,7 +219,8 @@ def backtest_recommender_job(
             f"{settings.evaluation.label_days} days need more; ask for fewer"
         )
     progress(f"fitting and judging at {cutoffs} cut-offs")
-    return backtest_recommender(data.view, chosen, settings.recommender, settings.evaluation)
+    items = read_table(workspace.items, ITEMS)
+    return backtest_recommender(data.view, chosen, settings.recommender, settings.evaluation, items=items)
 
 
 def backtest_churn_job(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from features.customer_view import CustomerView
 from features.errors import ConfigurationError, NotEnoughDataError
@@ -139,11 +140,16 @@ def backtest_recommender(
     cutoffs: Sequence[int],
     fitting: RecommenderFitSettings,
     settings: EvaluationSettings,
+    *,
+    items: pa.Table | None = None,
 ) -> tuple[RecommenderReport, ...]:
-    """Fit on `[-inf, cut-off)` and judge after it, for each cut-off; nothing is carried over."""
+    """Fit on `[-inf, cut-off)` and judge after it, for each cut-off; nothing is carried over.
+
+    `items` are the attributes of items, as `fit_recommender` takes them.
+    """
     reports = []
     for as_of_us in cutoffs:
-        recommender = fit_recommender(view, as_of_us, fitting)
+        recommender = fit_recommender(view, as_of_us, fitting, items=items)
         reports.append(evaluate_recommender(recommender, view, as_of_us, settings))
     return tuple(reports)
 
@@ -154,6 +160,7 @@ def train_recommender(
     settings: EvaluationSettings,
     *,
     observed_until_us: int | None = None,
+    items: pa.Table | None = None,
 ) -> RecommenderTraining:
     """Judge at `label_days` before the end of the log, then fit anew on everything; blend weights stay as judged.
 
@@ -165,15 +172,18 @@ def train_recommender(
         fitting: how to fit.
         settings: how to judge.
         observed_until_us: exclusive end of what the log covers; by default a microsecond after its last event.
+        items: attributes of the items; those of the table that nobody met yet are in the last catalogue too.
 
     Raises:
         NotEnoughDataError: there is nothing before the cut-off, or nobody to judge by.
     """
     end_us = observed_until_us if observed_until_us is not None else observed_span(view)[1]
-    (report,) = backtest_recommender(view, [end_us - settings.label_days * DAY_US], fitting, settings)
+    (report,) = backtest_recommender(view, [end_us - settings.label_days * DAY_US], fitting, settings, items=items)
     fixed = replace(fitting, blend=report.blend)
     known_us = max(end_us, int(view.recorded_us.max(initial=0)) + 1)
-    return RecommenderTraining(fit_recommender(view, known_us, fixed), report)
+    met = interactions(view, known_us, fitting.interactions).item_ids.tolist()
+    item_ids = met if items is None else sorted({*met, *items["item_id"].to_pylist()})
+    return RecommenderTraining(fit_recommender(view, known_us, fixed, items=items, item_ids=item_ids), report)
 
 
 def _contenders(recommender: Recommender) -> Iterator[tuple[str, Recommender]]:
