@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -99,42 +99,50 @@ class LoggedRecommendations:
     Attributes:
         rounds: n of them; a unit is a customer, or a decision where there was none. The last place of an item stands
             for every item that was never put anywhere.
-        item_ids: the items of the rounds' places but for the last.
-        decision_ids: the recommendation of each round.
-        as_of_us: int64 (n,), when it was decided.
-        n_decisions: decisions with chances.
+        slates: the decisions that the rounds are of, and further ones.
+        decision: int64 (n,), which decision.
         n_not_shown: decided places without an impression.
         n_open: places shown too lately to have had their window.
     """
 
     rounds: LoggedRounds
-    item_ids: tuple[str, ...]
-    decision_ids: tuple[str, ...]
-    as_of_us: Places
-    n_decisions: int
+    slates: ShownSlates
+    decision: Places
     n_not_shown: int
     n_open: int
 
-    def policy_of(self, slates: Mapping[str, Sequence[str]]) -> NewPolicy:
-        """A ranking without chance, by the slate that it would have given to each recommendation.
+    def since(self, since_us: int) -> LoggedRecommendations:
+        """The rounds decided at that instant or later."""
+        taken = self.slates.as_of_us[self.decision] >= since_us
+        return replace(self, rounds=self.rounds.select(taken), decision=self.decision[taken])
 
-        It is judged slot by slot: at a round's position, with what else stood in the slate. An item that was never
-        logged there, or a slate that is too short, is something that the log has not seen.
+    def policy_of(self, rankings: Mapping[str, Sequence[str]]) -> NewPolicy:
+        """A ranking without chance, by what it would have put on each round's place.
+
+        That is its best item which did not stand in the slate already when the place was drawn: on a place where
+        nothing was drawn, or on an exploring one above. Where a ranking has none left, it shows what nobody has seen.
 
         Args:
-            slates: item ids, first position first, by recommendation id.
+            rankings: item ids, best first, by recommendation id; longer than the slates were.
 
         Raises:
-            DataError: a recommendation of the rounds has no slate.
+            DataError: a recommendation of the rounds has no ranking.
         """
-        places = {item: place for place, item in enumerate(self.item_ids)}
-        unseen = len(self.item_ids)
+        places = {item: place for place, item in enumerate(self.slates.item_ids)}
+        unseen = len(self.slates.item_ids)
+        standing: dict[int, list[tuple[int, int, bool]]] = {}
+        of = self.slates
+        chance = of.propensities < 1.0
+        for one, item, position, drawn in zip(of.decision, of.item, of.position, chance, strict=True):
+            standing.setdefault(int(one), []).append((int(item), int(position), bool(drawn)))
         items = np.empty(self.rounds.n, np.int64)
-        for row, (one, position) in enumerate(zip(self.decision_ids, self.rounds.positions.tolist(), strict=True)):
-            if one not in slates:
-                raise DataError("a recommendation of the log has no slate of the new ranking; give one for each")
-            slate = slates[one]
-            items[row] = places.get(slate[position], unseen) if position < len(slate) else unseen
+        for row, (one, at) in enumerate(zip(self.decision.tolist(), self.rounds.positions.tolist(), strict=True)):
+            name = of.decision_ids[one]
+            if name not in rankings:
+                raise DataError("a recommendation of the log has no ranking; give one for each")
+            taken = {item for item, position, drawn in standing[one] if position != at and (not drawn or position < at)}
+            ranked = (places.get(item, unseen) for item in rankings[name])
+            items[row] = next((item for item in ranked if item not in taken), unseen)
         return NewPolicy.always(items)
 
 
@@ -236,11 +244,7 @@ def join_outcomes(
         np.zeros((taken.size, 0)),
         _units(slates)[decided],
     )
-    ids = tuple(slates.decision_ids[one] for one in decided)
-    n_not_shown, n_open = int((~shown).sum()), int(is_open.sum())
-    return LoggedRecommendations(
-        rounds, slates.item_ids, ids, slates.as_of_us[decided], len(slates.decision_ids), n_not_shown, n_open
-    )
+    return LoggedRecommendations(rounds, slates, decided, int((~shown).sum()), int(is_open.sum()))
 
 
 def _places(

@@ -79,10 +79,11 @@ def joined(slates, *rows, **settings):
 def seen(found):
     """By recommendation and item: position, propensity, reward."""
     rounds = found.rounds
+    names = [found.slates.decision_ids[one] for one in found.decision]
     return {
-        (one, found.item_ids[item]): (position, chance, reward)
+        (one, found.slates.item_ids[item]): (position, chance, reward)
         for one, item, position, chance, reward in zip(
-            found.decision_ids,
+            names,
             *(column.tolist() for column in (rounds.actions, rounds.positions, rounds.propensities, rounds.rewards)),
             strict=True,
         )
@@ -96,8 +97,9 @@ def test_what_was_shown_is_a_round_with_its_place_its_chance_and_its_reward(slat
         ("r-1", "cup"): (1, 0.25, 1.0),
         ("r-2", "jug"): (1, 0.5, 0.0),
     }
-    assert (found.n_decisions, found.n_not_shown, found.n_open) == (2, 2, 0)
-    assert found.as_of_us.tolist() == [NOW + 1, NOW + 1, NOW + 2]
+    assert (found.n_not_shown, found.n_open) == (2, 0)
+    assert found.decision.tolist() == [0, 0, 1]
+    assert found.since(NOW + 2).rounds.actions.tolist() == found.rounds.actions[2:].tolist()
     assert found.rounds.units[0] == found.rounds.units[1] != found.rounds.units[2]
 
 
@@ -190,11 +192,19 @@ def test_a_better_ranking_is_found_in_the_log_of_an_exploring_shop(tmp_path):
     assert not evaluate_policy(found.rounds, unheard_of, rng, OffPolicySettings(replicates=1)).supported
 
 
-def test_a_ranking_is_asked_what_it_puts_at_each_logged_position(slates):
-    found = joined(slates, shown(1, "pot"), shown(1, "cup"), shown(1, "jug"), shown(2, "jug"))
-    policy = found.policy_of({"r-1": ("pot", "jug"), "r-2": ("cup", "tub"), "r-9": ()})
-    # pot stays first; jug, not cup, second; nothing third; the tub was never logged
-    assert policy.of(found.rounds.actions).tolist() == [1.0, 0.0, 0.0, 0.0]
-    assert [(*found.item_ids, "unseen")[item] for item in policy.items] == ["pot", "jug", "unseen", "unseen"]
-    with pytest.raises(DataError, match="has no slate"):
-        found.policy_of({"r-1": ("pot",)})
+def test_a_ranking_is_asked_for_its_best_item_that_did_not_stand_there_yet(tmp_path):
+    """The second and the fourth place were drawn, in this order; the first and the third were certain."""
+    made = recommended(1, ("pot", "cup", "jug", "tub"), (1.0, 0.25, 1.0, 0.5))
+    slates = read_slates(store_with(tmp_path / "service.db", made), UNTIL)
+    found = joined(slates, *(shown(1, item) for item in made.item_ids), explored_only=True)
+    assert found.rounds.positions.tolist() == [1, 3]
+
+    def picked(*ranking):
+        return [(*slates.item_ids, "unseen")[item] for item in found.policy_of({"r-1": ranking}).items]
+
+    assert picked("pot", "jug", "tub", "cup") == ["tub", "tub"]  # the tub could have been drawn second already
+    assert picked("cup", "pan", "tub") == ["cup", "unseen"]  # the cup stood above the fourth; nobody saw the pan
+    assert picked("pot") == ["unseen", "unseen"]
+    assert found.policy_of({"r-1": ("cup", "tub")}).of(found.rounds.actions).tolist() == [1.0, 1.0]
+    with pytest.raises(DataError, match="has no ranking"):
+        found.policy_of({"r-2": ("pot",)})
