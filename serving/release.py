@@ -7,6 +7,7 @@ the byte is refused before anything in it is parsed. The hashes find damage; the
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import re
 import shutil
@@ -32,6 +33,7 @@ __all__ = ["MANIFEST", "RELEASE_FORMAT", "Refusal", "Release", "ReleaseRefusedEr
 MANIFEST = "manifest.json"
 RELEASE_FORMAT = 1
 _MAX_FILE_BYTES = 4 << 30
+_ARRAY = ".npy"
 _MAX_MANIFEST_BYTES = 16 << 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _PART = re.compile(r"(churn|recommender)/[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -262,7 +264,7 @@ def _described_files(manifest: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
     return described
 
 
-def _read_verified(directory: Path, described: Mapping[str, tuple[str, int]]) -> dict[str, bytes]:
+def _read_verified(directory: Path, described: Mapping[str, tuple[str, int]]) -> dict[str, bytes | mmap.mmap]:
     present = set()
     for found in directory.rglob("*"):
         path = found.relative_to(directory).as_posix()
@@ -276,19 +278,27 @@ def _read_verified(directory: Path, described: Mapping[str, tuple[str, int]]) ->
     extra = sorted(present - set(described) - {MANIFEST})
     if extra:
         raise ReleaseRefusedError("extra_file", f"the release holds {extra[0]}, which its manifest does not name")
-    files = {}
+    files: dict[str, bytes | mmap.mmap] = {}
     for path, (digest, size) in described.items():
         actual = (directory / path).stat().st_size
         if actual != size:
             raise ReleaseRefusedError("size", f"{path} has {actual} bytes, {size} were written; copy the release again")
-        data = (directory / path).read_bytes()
+        data = _content(directory / path)
         if hashlib.sha256(data).hexdigest() != digest:
             raise ReleaseRefusedError("sha256", f"{path} was altered: its sha256 differs; copy the release again")
         files[path] = data
     return files
 
 
-def _loaded(part: str, load: Callable[[Mapping[str, bytes]], Part], files: Mapping[str, bytes]) -> Part:
+def _content(path: Path) -> bytes | mmap.mmap:
+    """Arrays are mapped, so that the processes that serve a release share them; the rest is read."""
+    if path.suffix != _ARRAY:
+        return path.read_bytes()
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _loaded(part: str, load: Callable[[Mapping[str, Any]], Part], files: Mapping[str, Any]) -> Part:
     prefix = f"{part}/"
     try:
         return load({path.removeprefix(prefix): data for path, data in files.items() if path.startswith(prefix)})

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import mmap
 
 import numpy as np
 import pytest
@@ -198,3 +199,13 @@ def test_trees_that_lightgbm_would_die_of_are_refused_though_their_hash_fits(fol
 def test_bands_and_policy_are_checked(folder):
     edit_manifest(folder, lambda manifest: manifest["bands"].update(high=2))
     assert refused(folder) == "content"
+
+
+def test_the_arrays_of_the_recommender_are_mapped_and_not_copied(folder):
+    factors = load_release(folder, CHURN_FEATURES).recommender.by_name["als"].item_factors
+    base = factors
+    while getattr(base, "base", None) is not None:
+        base = base.base
+    assert isinstance(base, memoryview)
+    assert isinstance(base.obj, mmap.mmap)
+    assert not factors.flags.writeable
