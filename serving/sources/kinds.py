@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from serving.sources.buy_again import BuyAgainSource
 from serving.sources.factors import FactorSource
+from serving.sources.neighbours import NeighbourSource
 from serving.sources.popularity import CategoryPopularitySource, PopularitySource
 from serving.sources.source import CandidateSource
 
@@ -15,6 +16,7 @@ _CLASSES: tuple[type[CandidateSource], ...] = (
     BuyAgainSource,
     CategoryPopularitySource,
     FactorSource,
+    NeighbourSource,
     PopularitySource,
 )
 

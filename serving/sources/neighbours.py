@@ -1,0 +1,181 @@
+"""Items that go with items: for each item a short list of others with weights, summed over the customer's history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csr_matrix
+
+from features.errors import ArtefactError
+from serving.sources.histories import Histories
+from serving.sources.parts import Shape, arrays_of
+from serving.sources.source import Arrays, Bools, Excluded, Ints, Proposals, Scores
+
+__all__ = ["ItemNeighbours", "NeighbourSource"]
+
+Floats = npt.NDArray[np.float64]
+
+_DENSE_ITEMS = 200_000
+_SHAPES = {
+    "offsets": Shape(np.int64, 1, least=0),
+    "items": Shape(np.int32, 1, least=0),
+    "weights": Shape(np.float32, 1),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class ItemNeighbours:
+    """A sparse matrix item by item.
+
+    Attributes:
+        offsets: int64 (n_items + 1,); the neighbours of item i are `items[offsets[i]:offsets[i + 1]]`.
+        items: int32 (m,), catalogue positions, ascending and distinct within an item.
+        weights: float32 (m,), finite; what a history of item i of weight 1 adds to the score of the neighbour.
+    """
+
+    offsets: Ints
+    items: npt.NDArray[np.int32]
+    weights: npt.NDArray[np.float32]
+
+    @classmethod
+    def of_matrix(cls, matrix: csr_matrix) -> ItemNeighbours:
+        """The entries of a square matrix; row i holds the neighbours of item i."""
+        found = csr_matrix(matrix, dtype=np.float32, copy=True)
+        found.sum_duplicates()
+        found.eliminate_zeros()
+        return cls(found.indptr.astype(np.int64), found.indices.astype(np.int32), found.data)
+
+    @property
+    def n_items(self) -> int:
+        """Length of the catalogue."""
+        return len(self.offsets) - 1
+
+    def summed(self, items: Ints, weights: Floats) -> tuple[Ints, Floats]:
+        """Each item j that some of the given ones lead to, and `sum over i of w_i S[i, j]`.
+
+        Args:
+            items: int64 (h,), catalogue positions.
+            weights: float64 (h,).
+
+        Returns:
+            Catalogue positions int64 (r,), ascending, and sums float64 (r,), each added up in the order of `items`.
+        """
+        starts, sizes = self.offsets[items], self.offsets[items + 1] - self.offsets[items]
+        own = np.concatenate(([0], np.cumsum(sizes)))
+        cells = np.repeat(starts - own[:-1], sizes) + np.arange(own[-1])
+        reached = self.items[cells]
+        added = self.weights[cells] * np.repeat(weights, sizes)
+        if self.n_items <= _DENSE_ITEMS:
+            met = np.zeros(self.n_items, np.bool_)
+            met[reached] = True
+            places = np.flatnonzero(met).astype(np.int64, copy=False)
+            return places, np.asarray(np.bincount(reached, added, minlength=self.n_items), np.float64)[places]
+        distinct, which = np.unique(reached, return_inverse=True)
+        return distinct.astype(np.int64), np.asarray(np.bincount(which, added, minlength=len(distinct)), np.float64)
+
+    def to_arrays(self) -> Arrays:
+        """By the names of the attributes."""
+        return {"offsets": self.offsets, "items": self.items, "weights": self.weights}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> ItemNeighbours:
+        """The neighbours of `to_arrays`.
+
+        Raises:
+            ArtefactError: an array is missing, or they do not go together.
+        """
+        offsets, items, weights = arrays_of(arrays, _SHAPES)
+        held = len(offsets) > 0 and offsets[0] == 0 and bool((np.diff(offsets) >= 0).all())
+        if not held or not offsets[-1] == len(items) == len(weights):
+            raise ArtefactError("the offsets do not go with items and weights; fit and release anew")
+        if len(items):
+            inner = np.ones(len(items), np.bool_)
+            inner[offsets[:-1][offsets[:-1] < len(items)]] = False
+            if items.max() >= len(offsets) - 1 or (np.diff(items) <= 0)[inner[1:]].any():
+                raise ArtefactError("items must be catalogue positions, ascending within an item; fit and release anew")
+        return cls(offsets, items, weights)
+
+
+@dataclass(frozen=True, eq=False)
+class NeighbourSource:
+    """The score of item j is the sum over the customer's history of weight times S[i, j].
+
+    It has nothing to say of an item that no item of the history leads to. An item turned down counts against its
+    neighbours.
+
+    Attributes:
+        neighbours: S.
+        name: the word for the rule that S was fitted by.
+    """
+
+    kind: ClassVar[str] = "neighbours"
+
+    neighbours: ItemNeighbours
+    name: str
+
+    @property
+    def n_items(self) -> int:
+        """Length of the catalogue."""
+        return self.neighbours.n_items
+
+    def _sums(self, histories: Histories, row: int) -> tuple[Ints, Scores]:
+        cells = slice(histories.offsets[row], histories.offsets[row + 1])
+        places, sums = self.neighbours.summed(histories.items[cells], histories.weights[cells])
+        return places, sums.astype(np.float32)
+
+    def propose(
+        self, histories: Histories, limit: int, allowed: Bools | None = None, excluded: Excluded | None = None
+    ) -> Proposals:
+        """The best neighbours of the history; work goes with their number, not with the catalogue's."""
+        places = np.full((histories.n_customers, limit), -1, np.int64)
+        scores = np.full((histories.n_customers, limit), np.nan, np.float32)
+        best = np.full(histories.n_customers, -1, np.int64)
+        for row in range(histories.n_customers):
+            reached, sums = self._sums(histories, row)
+            if not len(reached):
+                continue
+            best[row] = reached[np.argmax(sums)]
+            if allowed is not None:
+                reached, sums = reached[allowed[reached]], sums[allowed[reached]]
+            if excluded is not None:
+                shown = ~np.isin(reached, excluded.of(row))
+                reached, sums = reached[shown], sums[shown]
+            order = _first(sums, limit)
+            places[row, : len(order)], scores[row, : len(order)] = reached[order], sums[order]
+        return Proposals(places, scores, best)
+
+    def scores(self, histories: Histories, places: Ints) -> Scores:
+        """The sums of given items; NaN for an item that nothing in the history leads to."""
+        found = np.full(places.shape, np.nan, np.float32)
+        for row, own in enumerate(places):
+            reached, sums = self._sums(histories, row)
+            if not len(reached):
+                continue
+            at = np.minimum(np.searchsorted(reached, own), len(reached) - 1)
+            found[row] = np.where(reached[at] == own, sums[at], np.float32(np.nan))
+        return found
+
+    def to_parts(self) -> tuple[dict[str, Any], Arrays]:
+        """See `CandidateSource`."""
+        return {"name": self.name}, self.neighbours.to_arrays()
+
+    @classmethod
+    def from_parts(cls, settings: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """See `CandidateSource`."""
+        name = settings.get("name")
+        if not isinstance(name, str) or set(settings) != {"name"}:
+            raise ArtefactError("the settings must be a name; fit and release anew")
+        return cls(ItemNeighbours.from_arrays(arrays), name)
+
+
+def _first(sums: Scores, limit: int) -> Ints:
+    """Places of the `limit` largest, best first, ties by place."""
+    if limit < len(sums):
+        worst = np.partition(sums, len(sums) - limit)[len(sums) - limit]
+        kept = np.flatnonzero(sums >= worst)
+        return kept[np.argsort(-sums[kept], kind="stable")][:limit]
+    return np.argsort(-sums, kind="stable")
