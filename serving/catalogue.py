@@ -39,10 +39,6 @@ class Coded(Protocol):
     def codes(self) -> npt.NDArray[np.signedinteger]:
         """Signed whole numbers (n_items,), -1 where the value is missing."""
 
-    @property
-    def n_codes(self) -> int:
-        """Codes run from 0 to one below it."""
-
     def code_of(self, value: object) -> int:
         """The code of a value; -1 where no item has it."""
 
@@ -71,11 +67,6 @@ class TextAttribute:
         places = pc.fill_null(encoded.indices, len(order)).to_numpy(zero_copy_only=False)
         return cls(ranks[places], encoded.dictionary.take(pa.array(order)))
 
-    @property
-    def n_codes(self) -> int:
-        """How many distinct texts."""
-        return len(self.words)
-
     def code_of(self, value: object) -> int:
         """The code of a text; -1 where no item has it."""
         word = str(value)
@@ -96,11 +87,7 @@ class _Ids:
 
     @cached_property
     def codes(self) -> Codes:
-        return np.arange(self.n_codes, dtype=np.int32)
-
-    @property
-    def n_codes(self) -> int:
-        return len(self.index.item_ids)
+        return np.arange(len(self.index.item_ids), dtype=np.int32)
 
     def code_of(self, value: object) -> int:
         return self.index.positions.get(str(value), -1)
@@ -111,7 +98,6 @@ class _Flags:
     """Flags as codes: 0 is false, 1 is true."""
 
     codes: npt.NDArray[np.int8]
-    n_codes: int = 2
 
     def code_of(self, value: object) -> int:
         return int(bool(value))

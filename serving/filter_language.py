@@ -37,6 +37,7 @@ __all__ = [
     "Membership",
     "Missing",
     "Not",
+    "Test",
     "parse_filter",
 ]
 

@@ -23,6 +23,7 @@ from serving.filter_language import (
     Membership,
     Missing,
     Not,
+    Test,
     parse_filter,
 )
 
@@ -30,10 +31,12 @@ __all__ = ["FilterMasks", "mask_of"]
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 
-_ONE_BY_ONE = 4
-"""Up to so many codes are compared each by itself; more are looked up."""
-_NUMBERS_ONE_BY_ONE = 16
+_BLOCK = 65_536
+"""Items judged at once."""
+_ONE_BY_ONE = 16
+"""Up to so many values are compared each by itself; more are searched."""
 
 _COMPARE: Mapping[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq,
@@ -56,7 +59,11 @@ def mask_of(chosen: Filter, catalogue: Catalogue, places: Ints | None = None) ->
         FilterError: the filter asks for an attribute that the catalogue does not have, or of another kind.
     """
     chosen.check(catalogue.attributes)
-    return _evaluate(chosen.root, catalogue, places)
+    evaluation = _Evaluation(catalogue)
+    if places is not None:
+        return evaluation.of(chosen.root, places)
+    starts = range(0, max(1, len(catalogue)), _BLOCK)
+    return np.concatenate([evaluation.of(chosen.root, slice(start, start + _BLOCK)) for start in starts])
 
 
 @dataclass(eq=False)
@@ -111,62 +118,63 @@ class FilterMasks:
         return mask
 
 
-def _evaluate(expression: Expression, catalogue: Catalogue, places: Ints | None) -> Bools:
-    """A fresh mask, which the caller may write into."""
-    if isinstance(expression, Not):
-        found = _evaluate(expression.part, catalogue, places)
-        return np.logical_not(found, out=found)
-    if isinstance(expression, Comparison | Membership | Missing):
-        return _test(expression, catalogue, places)
-    found = _evaluate(expression.parts[0], catalogue, places)
-    combine = np.logical_and if isinstance(expression, AllOf) else np.logical_or
-    for part in expression.parts[1:]:
-        combine(found, _evaluate(part, catalogue, places), out=found)
-    return found
+class _Evaluation:
+    """One pass over a catalogue, in blocks that stay in the processor's cache; values are looked up once."""
 
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._sought: dict[Test, Ints | Floats] = {}
 
-def _test(test: Comparison | Membership | Missing, catalogue: Catalogue, places: Ints | None) -> Bools:
-    numbers = catalogue.numbers.get(test.attribute)
-    if numbers is not None:
-        return _number_test(test, numbers if places is None else numbers[places])
-    attribute = catalogue.coded[test.attribute]
-    return _code_test(test, attribute, attribute.codes if places is None else attribute.codes[places])
-
-
-def _number_test(test: Comparison | Membership | Missing, numbers: npt.NDArray[np.float64]) -> Bools:
-    """NaN is missing: every comparison of numpy with it is false, but for the one with `!=`."""
-    if isinstance(test, Missing):
-        return _missing(np.isnan(numbers), negated=test.negated)
-    if isinstance(test, Comparison) and test.operator != "!=":
-        found: Bools = _COMPARE[test.operator](numbers, test.value)
+    def of(self, expression: Expression, at: Ints | slice) -> Bools:
+        """A fresh mask of some items, which the caller may write into."""
+        if isinstance(expression, Not):
+            found = self.of(expression.part, at)
+            return np.logical_not(found, out=found)
+        if isinstance(expression, Comparison | Membership | Missing):
+            numbers = self._catalogue.numbers.get(expression.attribute)
+            if numbers is not None:
+                return self._number_test(expression, numbers[at])
+            attribute = self._catalogue.coded[expression.attribute]
+            return self._code_test(expression, attribute, attribute.codes[at])
+        found = self.of(expression.parts[0], at)
+        combine = np.logical_and if isinstance(expression, AllOf) else np.logical_or
+        for part in expression.parts[1:]:
+            combine(found, self.of(part, at), out=found)
         return found
-    values, negated = _wanted(test)
-    held = _among(numbers, np.unique(np.array(values, np.float64)))
-    return ~held & ~np.isnan(numbers) if negated else held
+
+    def _number_test(self, test: Test, numbers: Floats) -> Bools:
+        """NaN is missing: every comparison of numpy with it is false, but for the one with `!=`."""
+        if isinstance(test, Missing):
+            return _missing(np.isnan(numbers), negated=test.negated)
+        if isinstance(test, Comparison) and test.operator != "!=":
+            found: Bools = _COMPARE[test.operator](numbers, test.value)
+            return found
+        values, negated = _wanted(test)
+        if test not in self._sought:
+            self._sought[test] = np.unique(np.array(values, np.float64))
+        held = _among(numbers, self._sought[test])
+        return ~held & ~np.isnan(numbers) if negated else held
+
+    def _code_test(self, test: Test, attribute: Coded, codes: npt.NDArray[np.signedinteger]) -> Bools:
+        if isinstance(test, Missing):
+            return _missing(codes < 0, negated=test.negated)
+        values, negated = _wanted(test)
+        if test not in self._sought:
+            self._sought[test] = np.array(sorted({attribute.code_of(value) for value in values} - {-1}), np.int64)
+        wanted = self._sought[test]
+        if len(wanted) <= _ONE_BY_ONE:
+            held = reduce(operator.or_, [codes == code for code in wanted.tolist()], np.zeros(len(codes), np.bool_))
+        else:
+            held = _among(codes, wanted)
+        return ~held & (codes >= 0) if negated else held
 
 
-def _among(numbers: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> Bools:
-    """Which numbers are among some values, ascending."""
-    if len(values) <= _NUMBERS_ONE_BY_ONE:
-        return reduce(operator.or_, [numbers == value for value in values.tolist()])
-    held: Bools = values[np.minimum(np.searchsorted(values, numbers), len(values) - 1)] == numbers
+def _among(values: npt.NDArray[Any], sought: Ints | Floats) -> Bools:
+    """Which values are among some others, ascending, at least one."""
+    if len(sought) <= _ONE_BY_ONE:
+        return reduce(operator.or_, [values == one for one in sought.tolist()])
+    held: Bools = sought[np.minimum(np.searchsorted(sought, values), len(sought) - 1)] == values
     return held
-
-
-def _code_test(
-    test: Comparison | Membership | Missing, attribute: Coded, codes: npt.NDArray[np.signedinteger]
-) -> Bools:
-    if isinstance(test, Missing):
-        return _missing(codes < 0, negated=test.negated)
-    values, negated = _wanted(test)
-    wanted = sorted({code for code in map(attribute.code_of, values) if code >= 0})
-    if len(wanted) <= _ONE_BY_ONE:
-        held = reduce(operator.or_, [codes == code for code in wanted], np.zeros(len(codes), np.bool_))
-    else:
-        table = np.zeros(attribute.n_codes + 1, np.bool_)  # the last is that of the missing, code -1
-        table[wanted] = True
-        held = table[codes]
-    return ~held & (codes >= 0) if negated else held
 
 
 def _wanted(test: Comparison | Membership) -> tuple[tuple[str | float | bool, ...], bool]:

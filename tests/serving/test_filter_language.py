@@ -230,6 +230,18 @@ def test_a_filter_on_an_empty_catalogue_lets_nothing_through():
     assert mask_of(parse_filter("price_minor in (1, 2) or not item_id = 'x'"), empty).tolist() == []
 
 
+def test_a_large_catalogue_is_judged_in_blocks_without_a_seam():
+    n_items = 140_000
+    prices = np.arange(n_items) % 977
+    ids = [str(number) for number in range(n_items)]
+    catalogue = Catalogue.read(pa.table({"item_id": ids, "price_minor": prices}), ids)
+    wanted = [5, 400, 976]
+    mask = mask_of(parse_filter("price_minor in (5, 400, 976) and item_id != '5'"), catalogue)
+    expected = np.isin(prices, wanted)
+    expected[5] = False
+    assert np.array_equal(mask, expected)
+
+
 def test_masks_that_come_again_are_kept_and_those_used_longest_ago_go_first():
     masks = FilterMasks(CATALOGUE, max_masks=2)
     first = masks.mask("brand = 'Uno'")
