@@ -8,14 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from serving.sources.histories import Histories
 
-__all__ = ["Arrays", "Bools", "CandidateSource", "Excluded", "Ints", "Proposals", "Scores", "best_of", "picked"]
+__all__ = [
+    "Arrays",
+    "Bools",
+    "CandidateSource",
+    "Excluded",
+    "Explaining",
+    "Ints",
+    "Proposals",
+    "Scores",
+    "best_of",
+    "picked",
+]
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -105,6 +116,14 @@ class CandidateSource(Protocol):
         Raises:
             ArtefactError: something is missing, or an array has another shape or type, or is not finite.
         """
+
+
+@runtime_checkable
+class Explaining(Protocol):
+    """A source that can tell which item of the history speaks most for what it proposes."""
+
+    def leading(self, histories: Histories, row: int, places: Ints) -> Ints:
+        """int64 (m,): for places int64 (m,) shown to the customer of a row, an item of the history; -1 for none."""
 
 
 def best_of(
