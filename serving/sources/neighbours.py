@@ -77,6 +77,16 @@ class ItemNeighbours:
         distinct, which = np.unique(reached, return_inverse=True)
         return distinct.astype(np.int64), np.asarray(np.bincount(which, added, minlength=len(distinct)), np.float64)
 
+    def added(self, items: Ints, weights: Floats, place: int) -> Floats:
+        """float64 (h,): what each of the given items of these weights adds to the sum at a place; 0 for nothing."""
+        found = np.zeros(len(items))
+        for number, item in enumerate(items.tolist()):
+            own = self.items[self.offsets[item] : self.offsets[item + 1]]
+            at = int(np.searchsorted(own, place))
+            if at < len(own) and own[at] == place:
+                found[number] = weights[number] * self.weights[self.offsets[item] + at]
+        return found
+
     def to_arrays(self) -> Arrays:
         """By the names of the attributes."""
         return {"offsets": self.offsets, "items": self.items, "weights": self.weights}
@@ -157,6 +167,17 @@ class NeighbourSource:
                 continue
             at = np.minimum(np.searchsorted(reached, own), len(reached) - 1)
             found[row] = np.where(reached[at] == own, sums[at], np.float32(np.nan))
+        return found
+
+    def leading(self, histories: Histories, row: int, places: Ints) -> Ints:
+        """See `Explaining`: the item of the history that adds most."""
+        cells = slice(histories.offsets[row], histories.offsets[row + 1])
+        items, weights = histories.items[cells], histories.weights[cells]
+        found = np.full(len(places), -1, np.int64)
+        for number, place in enumerate(places.tolist()):
+            added = self.neighbours.added(items, weights, place)
+            if len(added) and added.max() > 0:
+                found[number] = items[np.argmax(added)]
         return found
 
     def to_parts(self) -> tuple[dict[str, Any], Arrays]:

@@ -73,3 +73,12 @@ def test_arrays_that_do_not_go_together_are_refused(name, values):
         NeighbourSource.from_parts(settings, broken)
     with pytest.raises(ArtefactError, match="name"):
         NeighbourSource.from_parts({}, arrays)
+
+
+def test_the_item_of_the_history_that_adds_most_leads():
+    # item 0 leads to 2 with 1 and item 1 with 3; to 3 only item 0 leads, against it
+    matrix = csr_matrix(np.array([[0, 0, 1, -1], [0, 0, 3, 0], [0, 0, 0, 0], [0, 0, 0, 0]], np.float32))
+    source = NeighbourSource(ItemNeighbours.of_matrix(matrix), "ease")
+    both = Histories.of_lists([[0, 1], []], 4)
+    assert source.leading(both, 0, np.array([2, 3, 1])).tolist() == [1, -1, -1]
+    assert source.leading(both, 1, np.array([2])).tolist() == [-1]
