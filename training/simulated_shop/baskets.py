@@ -12,13 +12,13 @@ from training.simulated_shop.people import People
 from training.simulated_shop.settings import SimulationSettings
 from training.simulated_shop.world import World
 
-__all__ = ["N_DRAWS", "Lines", "affinity", "draw_items", "fill_baskets"]
+__all__ = ["N_DRAWS", "OWNED_PENALTY", "PRICE_WEIGHT", "Lines", "affinity", "draw_items", "fill_baskets"]
 
 N_DRAWS = 6
 MAX_LINES = 5
 _INTEREST_DAYS = 28
-_OWNED_PENALTY = 3.0
-_PRICE_WEIGHT = 2.0
+OWNED_PENALTY = 3.0
+PRICE_WEIGHT = 2.0
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def affinity(people: People, catalogue: Catalogue, settings: SimulationSettings,
     """The fixed log weight of items for customers, (len(rows), len(items)): taste, popularity and price."""
     liking = people.taste[rows] @ catalogue.factors[items].T
     weight = settings.taste_strength * liking + catalogue.popularity[items]
-    weight -= _PRICE_WEIGHT * people.price_sensitivity[rows, None] * catalogue.relative_price[items]
+    weight -= PRICE_WEIGHT * people.price_sensitivity[rows, None] * catalogue.relative_price[items]
     return np.asarray(weight, dtype=np.float64)
 
 
@@ -49,7 +49,7 @@ def draw_items(world: World, rows: Ints, day: int) -> Ints:
     items = np.arange(len(catalogue.item_ids))
     weight = affinity(world.people, catalogue, world.settings, rows, items)
     weight += catalogue.season[world.calendar.month[day]]
-    weight -= _OWNED_PENALTY * world.shelf.owned[rows]
+    weight -= OWNED_PENALTY * world.shelf.owned[rows]
     weight -= weight.max(axis=1, keepdims=True)
     reached = np.cumsum(np.exp(weight), axis=1)
     reached /= reached[:, -1:]
@@ -114,6 +114,7 @@ def _put_on_shelf(world: World, rows: Ints, day: int, wanted: Ints, bought: Flag
     shelf, lasts = world.shelf, world.catalogue.repeat_days == 0
     order, column = np.nonzero(bought & lasts[wanted])
     shelf.owned[rows[order], wanted[order, column]] = True
+    world.at_home.add(day, rows[order], wanted[order, column], -1.0)
     for j in range(wanted.shape[1]):
         chosen = np.flatnonzero(bought[:, j] & ~lasts[wanted[:, j]])
         if not len(chosen):
@@ -124,6 +125,7 @@ def _put_on_shelf(world: World, rows: Ints, day: int, wanted: Ints, bought: Flag
         kept = known.any(axis=1) | (world.rng.random(len(who)) < 0.5)
         shelf.pantry_item[who[kept], slot[kept]] = item[kept]
         shelf.pantry_day[who[kept], slot[kept]] = day
+        world.at_home.add(day, who[kept], item[kept], slot[kept].astype(np.float64))
     used = wanted[:, shelf.pantry_item.shape[1]]
     done = rows[bought[:, shelf.pantry_item.shape[1]] & (used >= 0)]
     shelf.interest[done] = -1

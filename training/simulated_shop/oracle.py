@@ -31,7 +31,7 @@ from training.simulated_shop.seasons import DAYS_BEYOND_END
 from training.simulated_shop.settings import CAUSES, OFFER_KINDS
 from training.simulated_shop.truth import Truth
 
-__all__ = ["hazard_by_cause", "oracle_churn_probability", "true_offer_effects"]
+__all__ = ["day_of", "hazard_by_cause", "oracle_churn_probability", "oracle_churn_under", "true_offer_effects"]
 
 _ARRIVAL_DAYS = 4
 """Days after an order on which its expected incidents are counted."""
@@ -61,7 +61,7 @@ def oracle_churn_probability(
     Raises:
         TimeError: as_of is not a midnight in UTC within the simulated time, or the window ends beyond the calendar.
     """
-    day = _day(truth, as_of_us, gap_days + label_window_days)
+    day = day_of(truth, as_of_us, gap_days + label_window_days)
     belief = _replay(truth, day)
     rows = np.flatnonzero(truth.people.join_day < day)
     probability = _no_order(truth, belief, rows, day, gap_days, label_window_days)
@@ -79,7 +79,7 @@ def true_offer_effects(
     Raises:
         TimeError: as in `oracle_churn_probability`.
     """
-    day = _day(truth, as_of_us, gap_days + label_window_days)
+    day = day_of(truth, as_of_us, gap_days + label_window_days)
     belief = _replay(truth, day)
     rows = np.flatnonzero(truth.people.join_day < day)
     without = _no_order(truth, belief, rows, day, gap_days, label_window_days)
@@ -96,6 +96,30 @@ def true_offer_effects(
     return [truth.customer_ids[row] for row in rows], without, effects
 
 
+def oracle_churn_under(
+    truth: Truth, as_of_us: int, customer_rows: Ints, log_hazard: Floats, log_orders: Floats, label_window_days: int
+) -> Floats:
+    """P(no order in [as_of, as_of + label_window)) of each customer, (n,), if something is done to them at as_of.
+
+    Args:
+        truth: of the shop.
+        as_of_us: a midnight.
+        customer_rows: (n,), distinct, joined before as_of.
+        log_hazard: (n,), added to the log hazard of leaving; fades like that of an offer.
+        log_orders: (n,), added to the log order probability; fades like that of an offer.
+        label_window_days: length of the window.
+
+    Raises:
+        TimeError: as in `oracle_churn_probability`.
+    """
+    day = day_of(truth, as_of_us, label_window_days)
+    belief = _replay(truth, day)
+    condition = belief.condition
+    condition.offer_hazard[customer_rows] += log_hazard
+    condition.offer_order[customer_rows] += log_orders
+    return _no_order(truth, belief, customer_rows, day, 0, label_window_days)
+
+
 def hazard_by_cause(truth: Truth, as_of_us: int) -> Floats:
     """The parts of the daily hazard at as_of, (n_customers, 1 + len(CAUSES)): the everyday base, then CAUSES.
 
@@ -104,7 +128,7 @@ def hazard_by_cause(truth: Truth, as_of_us: int) -> Floats:
     Raises:
         TimeError: as_of is not a midnight in UTC within the simulated time.
     """
-    day = _day(truth, as_of_us, 0)
+    day = day_of(truth, as_of_us, 0)
     condition = _replay(truth, day).condition
     settings = truth.settings.hazard
     base = np.full((len(truth.customer_ids), 1), settings.base_per_day)
@@ -113,7 +137,12 @@ def hazard_by_cause(truth: Truth, as_of_us: int) -> Floats:
     return np.asarray(parts * (factor * np.exp(condition.offer_hazard))[:, None], dtype=np.float64)
 
 
-def _day(truth: Truth, as_of_us: int, days_ahead: int) -> int:
+def day_of(truth: Truth, as_of_us: int, days_ahead: int) -> int:
+    """The day since the start that begins at as_of.
+
+    Raises:
+        TimeError: as_of is not a midnight in UTC within the simulated time, or `days_ahead` is beyond the calendar.
+    """
     settings = truth.settings
     day, rest = divmod(as_of_us - settings.start_us, DAY_US)
     if rest or not 0 <= day <= settings.days:

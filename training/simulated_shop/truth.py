@@ -26,6 +26,7 @@ __all__ = ["Intake", "Truth", "read_truth", "true_affinity", "truth_of", "write_
 
 _ARRAYS = "truth.npz"
 _PARAMETERS = "truth.json"
+_STREAMS = ("orders", "evidence", "incidents", "offers", "cancels", "at_home")
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Truth:
     end; `cause` the row of CAUSES that added most to the hazard then, -1 where it was the everyday base or nobody left.
     Streams: orders and evidence (any sign of life) by day and row; incidents with code = cause and amounts[:, 0] =
     severity; offers with code 0 (eligible, sent nothing) or 1 + row of OFFER_KINDS, amounts = effects on the log
-    hazard and on the log order probability when sent; cancels.
+    hazard and on the log order probability when sent; cancels; at_home (what came into use or to stay) with code =
+    item row and amounts[:, 0] = the pantry slot of a consumable, -1 for what lasts.
     """
 
     settings: SimulationSettings
@@ -60,6 +62,7 @@ class Truth:
     incidents: Stream
     offers: Stream
     cancels: Stream
+    at_home: Stream
     intake: Intake
 
     @property
@@ -96,6 +99,7 @@ def truth_of(world: World, seed: int) -> Truth:
         incidents=world.incidents.stream(),
         offers=world.offers.stream(),
         cancels=world.cancels.stream(),
+        at_home=world.at_home.stream(),
         intake=_intake(world),
     )
 
@@ -159,7 +163,7 @@ def read_truth(directory: Path) -> Truth:
         raise ArtefactError("the truth was written for other causes of leaving; simulate the shop again")
     known = {name: value for name, value in arrays.items() if "." not in name}
     parts: dict[str, type] = {"people": People, "catalogue": Catalogue, "calendar": Calendar, "intake": Intake}
-    parts |= dict.fromkeys(("orders", "evidence", "incidents", "offers", "cancels"), Stream)
+    parts |= dict.fromkeys(_STREAMS, Stream)
     for name, kind in parts.items():
         known[name] = kind(**{f.name: _plain(arrays[f"{name}.{f.name}"]) for f in dataclasses.fields(kind)})
     return Truth(settings=read_settings(SimulationSettings, parameters["settings"]), seed=parameters["seed"], **known)

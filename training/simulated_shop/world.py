@@ -93,6 +93,7 @@ class World:
     incidents: History = field(default_factory=History)
     offers: History = field(default_factory=History)
     cancels: History = field(default_factory=History)
+    at_home: History = field(default_factory=History)
     n_orders: int = 0
     n_contacts: int = 0
     n_recommendations: int = 0
