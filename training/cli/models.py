@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from training.cli import comparing, feature_commands, monitoring, scoring, warning_commands
+from training.cli import comparing, feature_commands, monitoring, ranking_commands, scoring, warning_commands
 from training.cli.context import CliContext
 from training.cli.sessions import open_registry, stages
 from training.cli.table_options import (
@@ -73,6 +73,7 @@ def register(app: typer.Typer) -> None:
     feature_commands.register(app)
     scoring.register(app)
     warning_commands.register(app)
+    ranking_commands.register(app)
 
 
 @train_app.command("churn")
