@@ -124,14 +124,21 @@ class Recommender:
         eligible[seeds] = False
         similar = bool(len(seeds))
         drawn = Histories.of_lists([seeds.tolist()], len(self.item_ids)) if similar else histories
-        ranked, asked, n_filtered = self._rank(
-            drawn, k, eligible, similar=similar, owned=_owned(histories) if exclude_owned else None, pool=pool
+        owned = _owned(histories) if exclude_owned else None
+        ranked, asked = self.ranked(
+            drawn,
+            eligible,
+            k,
+            weights=self.settings.similar if similar else None,
+            excluded=owned,
+            pool=pool,
+            liked=similar,
         )
         wanted = list(dict.fromkeys([*(candidates or ()), *seed_items]))
         cold = bool(histories.cold[0])
         return dataclasses.replace(
             self._slate(ranked, 0, asked, self._due(drawn, ranked.places), similar=similar),
-            filtered_count=int(n_filtered[0]),
+            filtered_count=int(_n_filtered(eligible, owned, pool, 1)[0]),
             strategy=_strategy(len(self.item_ids), similar=similar, cold=cold),
             fallback=not self.item_ids or (not similar and (bool(seed_items) or cold)),
             unknown_count=int(np.sum(self.index.positions_of(wanted) < 0)),
@@ -162,9 +169,7 @@ class Recommender:
         allowed: Collection[str] | Bools | None = None,
     ) -> Iterator[Slate]:
         """One slate a customer of the view, in its order and as `slate` gives it, in bounded memory."""
-        for histories, (ranked, asked, filtered) in self._ranked(
-            view, as_of_us, k, allowed, exclude_owned=exclude_owned
-        ):
+        for histories, ranked, asked, filtered in self._ranked(view, as_of_us, k, allowed, exclude_owned=exclude_owned):
             due = self._due(histories, ranked.places)
             for row in range(histories.n_customers):
                 cold = bool(histories.cold[row])
@@ -186,7 +191,7 @@ class Recommender:
     ) -> Ints:
         """int64 (n_customers, k): the slates as catalogue positions, -1 behind the last item. For judging many."""
         chunks = self._ranked(view, as_of_us, k, allowed, exclude_owned=exclude_owned)
-        return np.concatenate([np.empty((0, k), np.int64), *(ranked.places for _, (ranked, *_) in chunks)])
+        return np.concatenate([np.empty((0, k), np.int64), *(ranked.places for _, ranked, *_ in chunks)])
 
     def to_files(self) -> dict[str, bytes]:
         """Its files, without code in them; the same recommender gives the same bytes."""
@@ -228,43 +233,50 @@ class Recommender:
             eligible &= ~self.mask(excluded)
         return eligible
 
-    def _asked(self, cold: Bools, *, similar: bool) -> Asked:
+    def _asked(self, cold: Bools, named: Mapping[str, float]) -> Asked:
         """The sources with weight; for cold customers popularity too, with the weight 1 where it has none."""
-        named = self.settings.similar if similar else self.settings.blend
         sources, weights = [], []
-        for source in self.sources:
+        for source in self.sources if self.item_ids else ():
             weight = named.get(source.name, 0.0)
             if weight > 0:
                 sources.append(source)
                 weights.append(np.full(len(cold), weight))
-            elif source.name == _POPULARITY and cold.any() and not similar:
+            elif source.name == _POPULARITY and cold.any():
                 sources.append(source)
                 weights.append(np.where(cold, 1.0, 0.0))
         return Asked(tuple(sources), tuple(weights))
 
-    def _rank(
+    def ranked(
         self,
         histories: Histories,
-        k: int,
         eligible: Bools,
+        k: int | None = None,
         *,
-        similar: bool = False,
-        owned: Excluded | None = None,
+        weights: Mapping[str, float] | None = None,
+        excluded: Excluded | None = None,
         pool: Bools | None = None,
-    ) -> tuple[Ranked, Asked, Ints]:
-        """The best k, the sources asked, and int64 (n,) how many of the pool the filters took out."""
-        asked = self._asked(histories.cold, similar=similar) if self.item_ids else Asked((), ())
-        n_open = np.full(histories.n_customers, int(eligible.sum()))
-        if owned is not None:
-            rows = np.repeat(np.arange(histories.n_customers), np.diff(owned.offsets))
-            n_open -= np.bincount(rows, eligible[owned.items], minlength=histories.n_customers).astype(np.int64)
-        n_filtered = (len(eligible) if pool is None else int(pool.sum())) - n_open
+        liked: bool = False,
+    ) -> tuple[Ranked, Asked]:
+        """The best k candidates of each customer (None: all that the sources propose), and the sources asked.
+
+        Args:
+            histories: of n customers.
+            eligible: bool (n_items,), what may be shown.
+            k: at least 1.
+            weights: of the sources by name, in place of those fitted.
+            excluded: what each customer is not to be shown.
+            pool: bool (n_items,), rank those of these that are eligible, whether or not a source proposes them.
+            liked: only items with a score above 0.
+        """
+        asked = self._asked(histories.cold, self.settings.blend if weights is None else weights)
         if pool is None:
             allowed = None if eligible.all() else eligible
-            found = gather(asked.sources, histories, max(self.settings.candidates, k), allowed, owned)
+            limit = max(self.settings.candidates, k or 0)
+            found = gather(asked.sources, histories, limit, allowed, excluded)
         else:
-            found = judge(asked.sources, histories, _given(np.flatnonzero(eligible), histories.n_customers, owned))
-        return rank(found, asked, k, keep=pool is not None, liked=similar and pool is None), asked, n_filtered
+            found = judge(asked.sources, histories, _given(np.flatnonzero(eligible), histories.n_customers, excluded))
+        width = max(found.places.shape[1], 1) if k is None else k
+        return rank(found, asked, width, keep=pool is not None, liked=liked and pool is None), asked
 
     def _due(self, histories: Histories, places: Ints) -> Floats:
         """(n, k): how due each place is, 0 for what the customer never bought."""
@@ -275,7 +287,7 @@ class Recommender:
 
     def _ranked(
         self, view: CustomerView, as_of_us: int, k: int, allowed: Collection[str] | Bools | None, *, exclude_owned: bool
-    ) -> Iterator[tuple[Histories, tuple[Ranked, Asked, Ints]]]:
+    ) -> Iterator[tuple[Histories, Ranked, Asked, Ints]]:
         _check_k(k)
         if not view.n_customers:
             return
@@ -283,7 +295,9 @@ class Recommender:
         eligible = self._eligible(allowed, (), None)
         for start in range(0, view.n_customers, _CUSTOMERS_AT_ONCE):
             part = histories.part(start, min(start + _CUSTOMERS_AT_ONCE, view.n_customers))
-            yield part, self._rank(part, k, eligible, owned=_owned(part) if exclude_owned else None)
+            owned = _owned(part) if exclude_owned else None
+            ranked, asked = self.ranked(part, eligible, k, excluded=owned)
+            yield part, ranked, asked, _n_filtered(eligible, owned, None, part.n_customers)
 
     def _slate(self, ranked: Ranked, row: int, asked: Asked, due: Floats, *, similar: bool) -> Slate:
         """The items of one row; the rest is the caller's."""
@@ -302,6 +316,15 @@ class Recommender:
 
 def _owned(histories: Histories) -> Excluded:
     return Excluded(histories.bought_offsets, histories.bought.items)
+
+
+def _n_filtered(eligible: Bools, owned: Excluded | None, pool: Bools | None, n_customers: int) -> Ints:
+    """int64 (n,): how many items of the pool, or of the catalogue, are not open to each customer."""
+    n_open = np.full(n_customers, int(eligible.sum()))
+    if owned is not None:
+        rows = np.repeat(np.arange(n_customers), np.diff(owned.offsets))
+        n_open -= np.bincount(rows, eligible[owned.items], minlength=n_customers).astype(np.int64)
+    return (len(eligible) if pool is None else int(pool.sum())) - n_open
 
 
 def _given(places: Ints, n_customers: int, owned: Excluded | None) -> Ints:
