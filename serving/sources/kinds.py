@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from serving.sources.buy_again import BuyAgainSource
 from serving.sources.factors import FactorSource
+from serving.sources.graph import GraphFilterSource
 from serving.sources.neighbours import NeighbourSource
 from serving.sources.popularity import CategoryPopularitySource, PopularitySource
 from serving.sources.source import CandidateSource
@@ -16,6 +17,7 @@ _CLASSES: tuple[type[CandidateSource], ...] = (
     BuyAgainSource,
     CategoryPopularitySource,
     FactorSource,
+    GraphFilterSource,
     NeighbourSource,
     PopularitySource,
 )
