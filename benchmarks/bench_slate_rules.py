@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from benchmarks.report import limit_words, print_and_keep, require_kept
 from features.instants import DAY_US
-from serving.arranging import Candidates, arrange
+from serving.arranging import Shortlist, arrange
 from serving.catalogue import Catalogue
 from serving.encounters import Encounters, Shown
 from serving.filter_language import parse_filter
@@ -108,13 +108,13 @@ def arrange_rows(items: Catalogue, rng: np.random.Generator) -> list[Row]:
     met = Encounters(bought, NOW_US - rng.integers(1, 300, 80) * DAY_US, seen, Shown(shown, rng.integers(1, 5, 60)))
     rows = []
     for n_candidates, earlier in ((300, 0), (300, 20), (10_000, 0)):
-        candidates = Candidates(rng.choice(n_items, n_candidates, replace=False), -np.sort(-rng.random(n_candidates)))
+        shortlist = Shortlist(rng.choice(n_items, n_candidates, replace=False), -np.sort(-rng.random(n_candidates)))
         for name, rules in rules_by_name(items).items():
             book = Rulebook.of(rules, items, vectors)
-            before = candidates.places[:earlier]
+            before = shortlist.places[:earlier]
 
-            def once(book: Rulebook = book, candidates: Candidates = candidates, before: Any = before) -> object:
-                return arrange(candidates, book, met, K, as_of_us=NOW_US, earlier=before)
+            def once(book: Rulebook = book, shortlist: Shortlist = shortlist, before: Any = before) -> object:
+                return arrange(shortlist, book, met, K, as_of_us=NOW_US, earlier=before)
 
             page = f", page {1 + earlier // K}" if earlier else ""
             rows.append(
@@ -143,7 +143,7 @@ def main() -> None:
     print_and_keep("slate_rules_filters", "Filters over a catalogue, microseconds", filters)
     slowest = max(row["us"] for row in slates if row["candidates"] == 300) / 1_000
     held = {f"300 candidates arranged in {slowest:.2f} ms at most (below {MOST_MS:g} wanted)": slowest < MOST_MS}
-    print_and_keep("slate_rules", "Candidates arranged into a slate, microseconds", slates, limit_words(held))
+    print_and_keep("slate_rules", "Shortlist arranged into a slate, microseconds", slates, limit_words(held))
     require_kept("the rules of slates", held)
 
 

@@ -21,10 +21,10 @@ from features.instants import DAY_US
 from serving.diversity import Likeness, Marginal
 from serving.encounters import Encounters
 from serving.rulebook import Rulebook
-from serving.slate_pool import REASONS, Candidates, Pool, Struck
+from serving.slate_pool import REASONS, Pool, Shortlist, Struck
 from serving.slate_rules import Exclusions
 
-__all__ = ["PINNED", "RANKED", "REASONS", "SPONSORED", "Arranged", "Candidates", "arrange", "continued"]
+__all__ = ["PINNED", "RANKED", "REASONS", "SPONSORED", "Arranged", "Shortlist", "arrange", "continued"]
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -60,7 +60,7 @@ class Arranged:
 
 
 def arrange(
-    candidates: Candidates,
+    shortlist: Shortlist,
     book: Rulebook,
     encounters: Encounters,
     k: int,
@@ -74,8 +74,8 @@ def arrange(
     """The next k items of a list.
 
     Args:
-        candidates: in any order; an item that comes twice counts with its best score.
-        book: rules bound to the catalogue of the candidates.
+        shortlist: in any order; an item that comes twice counts with its best score.
+        book: rules bound to the catalogue of the shortlist.
         encounters: what the customer met before.
         k: items wanted, at least 1.
         as_of_us: exclusive end of "recently", microseconds.
@@ -86,15 +86,15 @@ def arrange(
             longer holds, which still fills its position.
 
     Returns:
-        The slate. Of the same candidates, pages one after another hold what one long list holds.
+        The slate. Of the same shortlist, pages one after another hold what one long list holds.
 
     Raises:
         DataError: k is below 1, `allowed` is of another length, or a place is not in the catalogue.
     """
     before = np.asarray(earlier, np.int64)
-    _check(candidates, book, k, allowed, before)
+    _check(shortlist, book, k, allowed, before)
     pins = {position: place for position, place in book.pinned.items() if position > len(before)}
-    pool = Pool.of(candidates, [*book.pinned.values(), *book.sponsored.tolist()])
+    pool = Pool.of(shortlist, [*book.pinned.values(), *book.sponsored.tolist()])
     struck = Struck(pool)
     struck.by_mask("filter", book.passes)
     struck.by_mask("filter", allowed)
@@ -130,12 +130,12 @@ def continued(earlier: Sequence[int] | Ints, arranged: Arranged) -> Ints:
     return np.concatenate([np.asarray(earlier, np.int64), arranged.places])
 
 
-def _check(candidates: Candidates, book: Rulebook, k: int, allowed: Bools | None, before: Ints) -> None:
+def _check(shortlist: Shortlist, book: Rulebook, k: int, allowed: Bools | None, before: Ints) -> None:
     if k < 1:
         raise DataError(f"k is {k}; ask for at least 1 item")
     if allowed is not None and len(allowed) != book.n_items:
         raise DataError(f"the mask is of {len(allowed):,} items, the catalogue has {book.n_items:,}; make it anew")
-    for places in (candidates.places, before):
+    for places in (shortlist.places, before):
         if len(places) and places.max() >= book.n_items:
             raise DataError(f"place {int(places.max()):,} is not in a catalogue of {book.n_items:,} items")
 

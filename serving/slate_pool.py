@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["REASONS", "Candidates", "Pool", "Struck"]
+__all__ = ["REASONS", "Pool", "Shortlist", "Struck"]
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -27,12 +27,12 @@ REASONS = (
 
 
 @dataclass(frozen=True, eq=False)
-class Candidates:
+class Shortlist:
     """What one customer may be shown.
 
     Attributes:
         places: int64 (m,), positions in the catalogue; -1 is nobody.
-        scores: float (m,), finite, larger is better; NaN says that the place is not proposed.
+        scores: float (m,), larger is better; where it is not finite, the place is not proposed.
     """
 
     places: Ints
@@ -54,11 +54,11 @@ class Pool:
     by_place: Ints
 
     @classmethod
-    def of(cls, candidates: Candidates, special: list[int]) -> Pool:
-        """Candidates in any order (one that comes twice counts with its best score), and further places behind them."""
-        scores = candidates.scores.astype(np.float64)
-        proposed = (candidates.places >= 0) & ~np.isnan(scores)
-        places, scores = candidates.places[proposed], scores[proposed]
+    def of(cls, shortlist: Shortlist, special: list[int]) -> Pool:
+        """Shortlist in any order (one that comes twice counts with its best score), and further places behind them."""
+        scores = shortlist.scores.astype(np.float64)
+        proposed = (shortlist.places >= 0) & np.isfinite(scores)
+        places, scores = shortlist.places[proposed], scores[proposed]
         order = np.lexsort((places, -scores))
         places, scores = places[order], scores[order]
         by_place = np.argsort(places, kind="stable")

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from features.instants import DAY_US
-from serving.arranging import REASONS, Arranged, Candidates, arrange
+from serving.arranging import REASONS, Arranged, Shortlist, arrange
 from serving.catalogue import Catalogue
 from serving.encounters import Encounters, Shown
 from serving.filter_language import parse_filter
@@ -34,19 +34,19 @@ FILTERS = [
 
 @dataclass
 class World:
-    """A catalogue, rules, one customer, and their candidates; `request` are the other arguments of `arrange`."""
+    """A catalogue, rules, one customer, and their shortlist; `request` are the other arguments of `arrange`."""
 
     catalogue: Catalogue
     rules: SlateRules
     book: Rulebook
     encounters: Encounters
-    candidates: Candidates
+    shortlist: Shortlist
     k: int
     request: dict
 
     def arranged(self, k=None, **changes) -> Arranged:
         wanted = self.k if k is None else k
-        return arrange(self.candidates, self.book, self.encounters, wanted, as_of_us=NOW_US, **self.request | changes)
+        return arrange(self.shortlist, self.book, self.encounters, wanted, as_of_us=NOW_US, **self.request | changes)
 
 
 def random_world(seed: int, n_catalogues: int = 2**31) -> World:
@@ -67,8 +67,8 @@ def random_world(seed: int, n_catalogues: int = 2**31) -> World:
         request["exclude"] = Exclusions(owned=dice.random() < 0.5, seen=dice.random() < 0.5)
     if dice.random() < 0.3:
         request["seeds"] = some(dice, n_items)
-    candidates = Candidates(np.array(places, np.int64), np.array(scores, np.float64))
-    return World(catalogue, rules, book, random_encounters(dice, n_items), candidates, dice.randint(1, 15), request)
+    shortlist = Shortlist(np.array(places, np.int64), np.array(scores, np.float64))
+    return World(catalogue, rules, book, random_encounters(dice, n_items), shortlist, dice.randint(1, 15), request)
 
 
 @lru_cache(maxsize=100)
@@ -123,7 +123,7 @@ def check_slate(world: World, slate: Arranged, earlier=()) -> None:
     assert len(set(shown) | set(earlier)) == k + len(earlier), "an item twice"
     assert len(slate.scores) == len(slate.shown_as) == len(slate.boosts) == k
     assert slate.first_position == len(earlier) + 1
-    scored = dict(zip(world.candidates.places.tolist(), world.candidates.scores.tolist(), strict=True))
+    scored = dict(zip(world.shortlist.places.tolist(), world.shortlist.scores.tolist(), strict=True))
     proposed = {place for place in scored if place >= 0}
     struck = why_struck(world)
     assert not [place for place in shown if place in struck], "an item that is excluded"

@@ -9,7 +9,7 @@ import pytest
 from features.errors import ConfigurationError, DataError, FilterError
 from features.instants import DAY_US
 from features.settings import read_settings
-from serving.arranging import REASONS, Candidates, arrange, continued
+from serving.arranging import REASONS, Shortlist, arrange, continued
 from serving.catalogue import Catalogue
 from serving.encounters import Encounters, Shown
 from serving.filter_masks import FilterMasks
@@ -36,7 +36,7 @@ def places(ids):
 
 
 def given(scores):
-    return Candidates(places(scores), np.array(list(scores.values())))
+    return Shortlist(places(scores), np.array(list(scores.values())))
 
 
 def met(bought=(), days_ago=(), seen="", shown=None):
@@ -63,8 +63,8 @@ def test_without_rules_the_best_are_shown_and_nothing_is_padded():
 
 
 def test_candidates_may_come_unsorted_twice_and_with_nobody():
-    candidates = Candidates(np.array([3, -1, 0, 3, 1]), np.array([0.5, 9.0, 1.0, 2.0, np.nan]))
-    arranged = arrange(candidates, Rulebook.of(SlateRules(), SHOP), met(), 9, as_of_us=NOW_US)
+    shortlist = Shortlist(np.array([3, -1, 0, 3, 1]), np.array([0.5, 9.0, 1.0, 2.0, np.nan]))
+    arranged = arrange(shortlist, Rulebook.of(SlateRules(), SHOP), met(), 9, as_of_us=NOW_US)
     assert shown(arranged) == "da"
     assert arranged.scores.tolist() == [1.0, 0.5]
 
@@ -146,12 +146,12 @@ def test_an_empty_catalogue_and_one_of_a_single_item():
     nothing = Rulebook.of(
         SlateRules(pinned=(Pin("a", 1),), boosts=(Boost("price_minor > 1", 2.0),)), Catalogue.nothing_said([])
     )
-    none = Candidates(np.empty(0, np.int64), np.empty(0))
+    none = Shortlist(np.empty(0, np.int64), np.empty(0))
     assert len(arrange(none, nothing, met(), 5, as_of_us=NOW_US).places) == 0
     one = Rulebook.of(
         SlateRules(diversity=Diversity(1.0)), Catalogue.nothing_said(["only"]), np.ones((1, 3), np.float32)
     )
-    found = arrange(Candidates(np.array([0]), np.array([-1.0])), one, met(), 5, as_of_us=NOW_US)
+    found = arrange(Shortlist(np.array([0]), np.array([-1.0])), one, met(), 5, as_of_us=NOW_US)
     assert (found.places.tolist(), found.scores.tolist()) == ([0], [1.0])
 
 
@@ -212,7 +212,7 @@ def test_ten_thousand_candidates():
     vectors = dice.normal(size=(10_000, 8)).astype(np.float32)
     scores = dice.permutation(10_000).astype(np.float64)
     book = Rulebook.of(SlateRules(diversity=Diversity(0.4, 0.0), min_relevance=0.3), catalogue, vectors)
-    arranged = arrange(Candidates(np.arange(10_000), scores), book, met(), 20, as_of_us=NOW_US)
+    arranged = arrange(Shortlist(np.arange(10_000), scores), book, met(), 20, as_of_us=NOW_US)
     assert len(set(arranged.places.tolist())) == 20
     assert arranged.filtered["low_relevance"] == 3_000  # scores 0 to 2,999 of at most 9,999; .3 * 9,999 = 2,999.7
 
