@@ -155,18 +155,21 @@ def read_logged_recommendations(
         NotEnoughDataError: no decision kept its chances, or nothing decided was shown.
         ArtefactError: there is no log, or a decision is damaged.
     """
+    settings = settings or LoggedRecommendationSettings()
     log = EventLog.open(workspace.event_log)
     events = log.read(columns=COLUMNS, recorded_before_us=until_us)
     store = Store.open(workspace.store)
     try:
-        slates = read_slates(store, until_us)
+        slates = read_slates(store, until_us, explored_only=settings.explored_only)
     finally:
         store.close()
-    return join_outcomes(slates, events, until_us, settings or LoggedRecommendationSettings())
+    return join_outcomes(slates, events, until_us, settings)
 
 
-def read_slates(store: Store, until_us: int) -> ShownSlates:
+def read_slates(store: Store, until_us: int, *, explored_only: bool = False) -> ShownSlates:
     """The recommendations decided before `until_us` that kept the chance of every item.
+
+    `explored_only` leaves out those in which nothing was drawn.
 
     Raises:
         NotEnoughDataError: there is none.
@@ -176,14 +179,18 @@ def read_slates(store: Store, until_us: int) -> ShownSlates:
     wanted = sa.select(c.decision_id, c.customer_key, c.as_of_us, c.item_ids, c.propensities).where(
         c.kind == "recommendation", c.propensities.is_not(None), c.item_ids.is_not(None), c.as_of_us < until_us
     )
+    rows, items, chances = [], [], []
     with store.read() as connection:
-        rows = connection.execute(wanted.order_by(c.seq)).all()
+        for row in connection.execute(wanted.order_by(c.seq)):
+            chance = json.loads(row.propensities)
+            if explored_only and all(one == 1.0 for one in chance):
+                continue
+            rows.append(row)
+            items.append(json.loads(row.item_ids))
+            chances.append(chance)
     if not rows:
-        raise NotEnoughDataError(
-            "the store holds 0 recommendations with propensities, need 1 at least; let some slots explore and wait"
-        )
-    items = [json.loads(row.item_ids) for row in rows]
-    chances = [json.loads(row.propensities) for row in rows]
+        which = "recommendations with a place that explored" if explored_only else "recommendations with propensities"
+        raise NotEnoughDataError(f"the store holds 0 {which}, need 1 at least; let some slots explore and wait")
     if any(len(shown) != len(chance) for shown, chance in zip(items, chances, strict=True)):
         raise ArtefactError("a decision in the store has not one propensity an item; restore the store from a copy")
     lengths = np.array([len(shown) for shown in items], dtype=np.int64)

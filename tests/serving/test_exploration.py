@@ -123,7 +123,7 @@ def test_a_slate_is_never_padded_never_repeats_and_never_shows_below_the_floor(n
 
 def test_items_are_shown_as_often_as_their_propensities_say():
     means, deviations = beliefs(9)
-    wanted, rng, times = ExplorationSettings((2, 4), floor=0.05), np.random.default_rng(3), 4_000
+    wanted, rng, times = ExplorationSettings((2, 4), floor=0.05), np.random.default_rng(3), 1_500
     shown, said = np.zeros((4, 9)), np.zeros((4, 9))
     for _ in range(times):
         found = explore(means, deviations, 4, wanted, rng)
@@ -138,7 +138,7 @@ def test_items_are_shown_as_often_as_their_propensities_say():
 
 def test_inverse_propensities_give_every_item_that_could_stand_there_the_same_count():
     means, deviations = beliefs(9)
-    wanted, rng, times = ExplorationSettings((2, 4), floor=0.08), np.random.default_rng(4), 4_000
+    wanted, rng, times = ExplorationSettings((2, 4), floor=0.08), np.random.default_rng(4), 1_500
     weighed, free = np.zeros(9), np.zeros(9)
     for _ in range(times):
         found = explore(means, deviations, 4, wanted, rng)
@@ -201,6 +201,23 @@ def test_counts_that_cannot_be_are_refused(counts):
 def test_a_setting_out_of_range_is_refused_by_its_name(given_settings, key):
     with pytest.raises(ConfigurationError, match=f"exploration.{key} is"):
         ExplorationSettings(**given_settings)
+
+
+def test_learning_finds_the_best_item_that_nobody_knew_and_beats_showing_all_evenly():
+    """Five items of rate .05 and one of .3, ranked last; beliefs are renewed every 50 slates."""
+    rng, rates = np.random.default_rng(0), np.array([0.05, 0.05, 0.05, 0.05, 0.05, 0.3])
+    shown, responded, best_shown = np.zeros(6), np.zeros(6), []
+    for slates in range(2_000):
+        if slates % 50 == 0:
+            beliefs_now = ItemBeliefs.of_counts(responded, shown, 1.0, 20.0)
+        found = explore(beliefs_now.means, beliefs_now.deviations, 1, ExplorationSettings((1,), 0.01), rng)
+        item = found.order[0]
+        shown[item] += 1
+        responded[item] += rng.random() < rates[item]
+        best_shown.append(item == 5)
+    assert np.mean(best_shown[-500:]) > 0.85  # at most 1 less five floors: .95
+    assert responded.sum() / 2_000 > 2 * rates.mean()
+    assert (shown >= 5).all()  # and nothing is given up: 2,000 floors are 20
 
 
 def test_the_id_of_an_answer_draws_its_slate_again():

@@ -148,6 +148,15 @@ def test_decisions_from_then_on_are_not_read(tmp_path):
     assert read_slates(store, NOW + 2).decision_ids == ("r-1",)
 
 
+def test_decisions_in_which_nothing_was_drawn_need_not_be_read(tmp_path):
+    certain, drawn = recommended(1, ("a", "b"), (1.0, 1.0)), recommended(2, ("a", "b"), (1.0, 0.5))
+    store = store_with(tmp_path / "service.db", certain, drawn)
+    assert read_slates(store, UNTIL).decision_ids == ("r-1", "r-2")
+    assert read_slates(store, UNTIL, explored_only=True).decision_ids == ("r-2",)
+    with pytest.raises(NotEnoughDataError, match="0 recommendations with a place that explored"):
+        read_slates(store_with(tmp_path / "other.db", certain), UNTIL, explored_only=True)
+
+
 def test_a_damaged_decision_is_refused(tmp_path):
     store = store_with(tmp_path / "service.db", recommended(1, ("a", "b"), (0.5, 0.5)))
     with store.write() as connection:
