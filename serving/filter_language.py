@@ -162,7 +162,7 @@ class _Parser:
         self._terms = 0
 
     def whole(self) -> Expression:
-        found = self._expression(1)
+        found = self._expression(0)
         if self._here.kind != "end":
             raise self._unexpected('"and", "or" or the end')
         return found

@@ -202,12 +202,12 @@ def test_an_error_repeats_nothing_that_was_submitted():
 
 
 def test_limits_of_length_depth_and_terms():
-    assert let_through("(" * (MAX_DEPTH - 1) + 'brand = "Uno"' + ")" * (MAX_DEPTH - 1)) == "cup"
-    assert let_through("not " * (MAX_DEPTH - 2) + 'brand = "Uno"') == "cup"
+    assert let_through("(" * MAX_DEPTH + 'brand = "Uno"' + ")" * MAX_DEPTH) == "cup"
+    assert let_through("not " * MAX_DEPTH + 'brand = "Uno"') == "cup"
     assert let_through(f"price_minor in ({','.join(['500'] * MAX_TERMS)})") == "cup"
     assert let_through(f"brand = 'Uno'{' ' * (MAX_LENGTH - 13)}") == "cup"
     for text, told in [
-        ("(" * MAX_DEPTH + 'brand = "Uno"' + ")" * MAX_DEPTH, "nested deeper than 32"),
+        ("(" * (MAX_DEPTH + 1) + 'brand = "Uno"' + ")" * (MAX_DEPTH + 1), "nested deeper than 32"),
         ("not " * 400 + "brand = 5", "nested deeper than 32"),
         (f"price_minor in ({','.join(['500'] * (MAX_TERMS + 1))})", "more than 200 terms"),
         (f"brand = 'Uno'{' ' * (MAX_LENGTH - 12)}", "at most 2,000"),
