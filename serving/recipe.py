@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
 from features.errors import ConfigurationError
 from features.settings import read_settings, read_toml
+from serving.objective import Objective, ObjectiveWeights
 from serving.slate_rules import SlateRules
 
 __all__ = ["Asking", "Objective", "ObjectiveWeights", "Recipe", "load_recipe", "load_recipes", "shipped_recipes"]
@@ -36,61 +37,6 @@ class Asking:
         _check("sources.weight", self.weight, 0.0, _LARGEST_WEIGHT)
         if self.limit is not None:
             _check("sources.limit", self.limit, 1, _MOST_PROPOSED)
-
-
-@dataclass(frozen=True)
-class ObjectiveWeights:
-    """What an item is worth besides being wanted, each in [0, 1] beside a relevance of 1 for the best item.
-
-    Attributes:
-        margin: what the shop earns with it.
-        discovery: that the customer has met nothing like it.
-        retention: that it brings a customer back.
-    """
-
-    margin: float = 0.0
-    discovery: float = 0.0
-    retention: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name, weight in asdict(self).items():
-            _check(f"objective.{name}", weight, 0.0, 1.0)
-
-
-@dataclass(frozen=True)
-class Objective:
-    """How the weights move with the probability that the customer leaves.
-
-    Attributes:
-        staying: weights at `from_probability` and below, and where the probability is not known.
-        leaving: weights at `to_probability` and above; between the two they lie on a straight line.
-        from_probability, to_probability: in [0, 1], ascending.
-    """
-
-    staying: ObjectiveWeights = field(default_factory=ObjectiveWeights)
-    leaving: ObjectiveWeights = field(default_factory=ObjectiveWeights)
-    from_probability: float = 0.3
-    to_probability: float = 0.7
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.from_probability < self.to_probability <= 1.0:
-            raise ConfigurationError(
-                f"recipe: objective.from_probability and to_probability are {self.from_probability:g} and "
-                f"{self.to_probability:g}; write two numbers from 0 to 1, the smaller one first"
-            )
-
-    def weights(self, churn_probability: float | None) -> ObjectiveWeights:
-        """The weights for one customer; None for somebody of whom no probability is known.
-
-        >>> Objective(ObjectiveWeights(margin=0.4), ObjectiveWeights(retention=0.2)).weights(0.5)
-        ObjectiveWeights(margin=0.2, discovery=0.0, retention=0.1)
-        """
-        if churn_probability is None or math.isnan(churn_probability):
-            return self.staying
-        span = self.to_probability - self.from_probability
-        share = min(1.0, max(0.0, (churn_probability - self.from_probability) / span))
-        before, after = asdict(self.staying), asdict(self.leaving)
-        return ObjectiveWeights(**{name: round((1 - share) * before[name] + share * after[name], 9) for name in before})
 
 
 @dataclass(frozen=True)
