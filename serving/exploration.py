@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -22,6 +22,7 @@ import numpy.typing as npt
 from scipy.special import log_ndtr, psi, zeta
 
 from features.errors import ConfigurationError, DataError
+from serving.arranging import RANKED, Arranged
 from serving.sources.parts import Shape, arrays_of
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "ItemBeliefs",
     "best_probabilities",
     "explore",
+    "explore_arranged",
     "rng_of",
     "slot_propensities",
 ]
@@ -218,6 +220,39 @@ def explore(
         order[slot], propensities[slot] = pool[taken], chances[taken]
         rest = np.delete(rest, taken)
     return Explored(order, propensities, drawn)
+
+
+def explore_arranged(
+    arranged: Arranged, beliefs: ItemBeliefs, k: int, settings: ExplorationSettings, rng: np.random.Generator
+) -> tuple[Arranged, Explored]:
+    """The first k places of an arranged list, with drawn items on its exploring slots.
+
+    Slots are counted over all pages. Pinned and sponsored items stay; what is drawn stays "ranked", and need not be as
+    unlike its neighbours as diversity would have it.
+
+    Args:
+        arranged: longer than k by `settings.pool`, where there are so many items; without the rest of the list there
+            is nothing to draw from.
+        beliefs: of the catalogue's items.
+        k: items wanted.
+        settings: where to explore.
+        rng: one number is drawn a slot that explores.
+    """
+    before = arranged.first_position - 1
+    here = replace(settings, slots=tuple(slot - before for slot in settings.slots if slot > before))
+    fixed = np.array([kind != RANKED for kind in arranged.shown_as], dtype=np.bool_)
+    means = beliefs.means[arranged.places].astype(np.float64)
+    deviations = beliefs.deviations[arranged.places].astype(np.float64)
+    found = explore(means, deviations, k, here, rng, fixed)
+    shown = replace(
+        arranged,
+        places=arranged.places[found.order],
+        scores=arranged.scores[found.order],
+        shown_as=tuple(arranged.shown_as[place] for place in found.order.tolist()),
+        boosts=arranged.boosts[found.order],
+        more=arranged.more or arranged.places.size > found.order.size,
+    )
+    return shown, found
 
 
 def rng_of(recommendation_id: str) -> np.random.Generator:

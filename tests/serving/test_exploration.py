@@ -8,11 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.errors import ArtefactError, ConfigurationError, DataError
+from serving.arranging import Arranged
 from serving.exploration import (
     ExplorationSettings,
     ItemBeliefs,
     best_probabilities,
     explore,
+    explore_arranged,
     rng_of,
     slot_propensities,
 )
@@ -88,6 +90,31 @@ def test_pinned_and_sponsored_items_keep_their_positions_and_are_never_drawn():
         assert found.explored.tolist() == [False, False, False, True, False, False]
         shown.add(int(found.order[3]))
     assert shown == {5, 6, 7, 10, 11}
+
+
+def test_an_arranged_list_explores_by_its_positions_over_all_pages():
+    places = np.array([7, 3, 9, 1, 4, 8])
+    arranged = Arranged(
+        places,
+        places / 10,
+        ("ranked", "pinned", "ranked", "ranked", "ranked", "ranked"),
+        np.ones(6),
+        first_position=11,
+        filtered={},
+        more=False,
+    )
+    unknown = ItemBeliefs(np.zeros(10, np.float32), np.ones(10, np.float32))
+    wanted = ExplorationSettings((2, 12, 13))  # of a page before; pinned; the third of this page
+    drawn = set()
+    for seed in range(60):
+        page, found = explore_arranged(arranged, unknown, 3, wanted, np.random.default_rng(seed))
+        assert page.places[:2].tolist() == [7, 3]
+        assert page.shown_as == ("ranked", "pinned", "ranked")
+        assert page.scores.tolist() == (page.places / 10).tolist()
+        assert found.propensities.tolist() == pytest.approx([1.0, 1.0, 0.25])  # four alike may stand there
+        assert page.more
+        drawn.add(int(page.places[2]))
+    assert drawn == {9, 1, 4, 8}
 
 
 def test_nothing_explores_unless_told_to():
