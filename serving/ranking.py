@@ -78,14 +78,15 @@ class Ranked:
 def gather(
     sources: Sequence[CandidateSource],
     histories: Histories,
-    limit: int,
+    limit: int | Sequence[int],
     allowed: Bools | None = None,
     excluded: Excluded | None = None,
 ) -> Candidates:
-    """The first `limit` of each source together, each judged by every source."""
+    """The first `limit` of each source together, each judged by every source; a limit for all or one for each."""
     if not sources:
         return Candidates(np.empty((histories.n_customers, 0), np.int64), (), ())
-    found = [source.propose(histories, limit, allowed, excluded) for source in sources]
+    limits = [limit] * len(sources) if isinstance(limit, int) else limit
+    found = [source.propose(histories, own, allowed, excluded) for source, own in zip(sources, limits, strict=True)]
     places = _distinct(np.concatenate([one.places for one in found], axis=1))
     return _judged(sources, histories, places, [one.best for one in found])
 

@@ -116,7 +116,7 @@ class Recommender:
         if history is not None and history.n_customers > 1:
             raise DataError(f"slate() takes the history of one customer, not {history.n_customers}; use slates()")
         _check_k(k)
-        histories = self._histories(history, as_of_us)
+        histories = self.histories(history, as_of_us)
         seeds = np.unique(self.index.positions_of(list(seed_items)))
         seeds = seeds[seeds >= 0]
         pool = None if candidates is None else self.mask(candidates)
@@ -137,7 +137,7 @@ class Recommender:
         wanted = list(dict.fromkeys([*(candidates or ()), *seed_items]))
         cold = bool(histories.cold[0])
         return dataclasses.replace(
-            self._slate(ranked, 0, asked, self._due(drawn, ranked.places), similar=similar),
+            self._slate(ranked, 0, asked, self.due(drawn, ranked.places), similar=similar),
             filtered_count=int(_n_filtered(eligible, owned, pool, 1)[0]),
             strategy=_strategy(len(self.item_ids), similar=similar, cold=cold),
             fallback=not self.item_ids or (not similar and (bool(seed_items) or cold)),
@@ -170,7 +170,7 @@ class Recommender:
     ) -> Iterator[Slate]:
         """One slate a customer of the view, in its order and as `slate` gives it, in bounded memory."""
         for histories, ranked, asked, filtered in self._ranked(view, as_of_us, k, allowed, exclude_owned=exclude_owned):
-            due = self._due(histories, ranked.places)
+            due = self.due(histories, ranked.places)
             for row in range(histories.n_customers):
                 cold = bool(histories.cold[row])
                 yield dataclasses.replace(
@@ -212,7 +212,8 @@ class Recommender:
             raise ArtefactError(f"{SETTINGS_FILE}: {error}") from None
         return cls(catalogue, sources, settings)
 
-    def _histories(self, view: CustomerView | None, as_of_us: int) -> Histories:
+    def histories(self, view: CustomerView | None, as_of_us: int) -> Histories:
+        """What the sources read of the customers of a view; of one nobody knows where there is none."""
         if view is None or not view.n_customers:
             return Histories.nobody(as_of_us)
         return Histories.read(view, as_of_us, self.index, self.settings.interactions)
@@ -256,6 +257,8 @@ class Recommender:
         excluded: Excluded | None = None,
         pool: Bools | None = None,
         liked: bool = False,
+        candidates: int = 0,
+        limits: Mapping[str, int] | None = None,
     ) -> tuple[Ranked, Asked]:
         """The best k candidates of each customer (None: all that the sources propose), and the sources asked.
 
@@ -267,18 +270,21 @@ class Recommender:
             excluded: what each customer is not to be shown.
             pool: bool (n_items,), rank those of these that are eligible, whether or not a source proposes them.
             liked: only items with a score above 0.
+            candidates: each source proposes at least so many.
+            limits: how many a source proposes, by name, in place of what is fitted.
         """
         asked = self._asked(histories.cold, self.settings.blend if weights is None else weights)
         if pool is None:
             allowed = None if eligible.all() else eligible
-            limit = max(self.settings.candidates, k or 0)
-            found = gather(asked.sources, histories, limit, allowed, excluded)
+            least, usual = max(candidates, k or 0), self.settings.candidates
+            wanted = [max(least, (limits or {}).get(source.name, usual)) for source in asked.sources]
+            found = gather(asked.sources, histories, wanted, allowed, excluded)
         else:
             found = judge(asked.sources, histories, _given(np.flatnonzero(eligible), histories.n_customers, excluded))
         width = max(found.places.shape[1], 1) if k is None else k
         return rank(found, asked, width, keep=pool is not None, liked=liked and pool is None), asked
 
-    def _due(self, histories: Histories, places: Ints) -> Floats:
+    def due(self, histories: Histories, places: Ints) -> Floats:
         """(n, k): how due each place is, 0 for what the customer never bought."""
         source = self._buy_again
         if source is None or not len(histories.bought.items):
@@ -291,7 +297,7 @@ class Recommender:
         _check_k(k)
         if not view.n_customers:
             return
-        histories = self._histories(view, as_of_us)
+        histories = self.histories(view, as_of_us)
         eligible = self._eligible(allowed, (), None)
         for start in range(0, view.n_customers, _CUSTOMERS_AT_ONCE):
             part = histories.part(start, min(start + _CUSTOMERS_AT_ONCE, view.n_customers))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 __all__ = ["Slate", "SlateItem"]
 
@@ -17,6 +18,7 @@ class SlateItem:
         position: 1 is the first.
         source: the candidate source that contributed most.
         reason: a short sentence for people.
+        shown_as: "ranked", or "pinned" or "sponsored" by the rules of the shop.
     """
 
     item_id: str
@@ -24,6 +26,7 @@ class SlateItem:
     position: int
     source: str
     reason: str
+    shown_as: str = "ranked"
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class Slate:
         unknown_count: given candidates and seed items that the catalogue does not hold.
         propensities: for each item the chance in (0, 1] with which it was put at its position; None where nothing was
             drawn, so that each is certain.
+        filtered: reason -> how many of those.
+        more: whether a next page would hold an item.
     """
 
     items: tuple[SlateItem, ...]
@@ -47,3 +52,5 @@ class Slate:
     filtered_count: int
     unknown_count: int = 0
     propensities: tuple[float, ...] | None = None
+    filtered: Mapping[str, int] = field(default_factory=dict)
+    more: bool = False

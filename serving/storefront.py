@@ -1,0 +1,285 @@
+"""What a storefront is shown: a recommender, the catalogue as of now and the rules of a placement, put together.
+
+The one road of a slate: history -> candidates of the sources -> blend or ranker -> rules of the shop -> reasons.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from features.customer_view import CustomerView
+from features.instants import DAY_US
+from serving.arranging import Arranged, arrange
+from serving.catalogue import Catalogue
+from serving.encounters import Encounters, Shown, shown_without_click
+from serving.filter_masks import FilterMasks
+from serving.languages import LANGUAGES, Language
+from serving.ranking import Asked, Ranked
+from serving.recipe import Recipe
+from serving.recommender import Recommender
+from serving.rulebook import Rulebook
+from serving.slate import Slate, SlateItem
+from serving.slate_pool import Shortlist
+from serving.slate_reasons import Because, because, said
+from serving.slate_rules import Boost, Diversity, Exclusions, SlateRules
+from serving.sources.factors import FactorSource
+from serving.sources.histories import Histories
+from serving.sources.source import Bools, Excluded, Ints
+
+__all__ = ["SlateRequest", "Storefront"]
+
+_BOOKS_KEPT = 64
+_RANKED = "ranked"
+
+
+@dataclass(frozen=True)
+class SlateRequest:
+    """What one call wants.
+
+    Attributes:
+        limit: items wanted, at least 1; None for as many as the recipe says.
+        where: a filter beside that of the rules; empty lets everything through.
+        boosts: beside those of the rules.
+        exclude: in place of the exclusions of the rules.
+        diversity: dial in place of that of the rules.
+        seed_items: rank as for someone who was drawn to these alone; they are not shown themselves. Where none of them
+            is known the slate is the customer's own, with `fallback` true.
+        candidates: rank these alone; those the catalogue does not hold are counted and ignored.
+        earlier: what was shown on the pages before, in order.
+        language: of the reasons.
+    """
+
+    limit: int | None = None
+    where: str = ""
+    boosts: tuple[Boost, ...] = ()
+    exclude: Exclusions | None = None
+    diversity: float | None = None
+    seed_items: tuple[str, ...] = ()
+    candidates: tuple[str, ...] | None = None
+    earlier: tuple[str, ...] = ()
+    language: Language = LANGUAGES[0]
+
+
+@dataclass(eq=False)
+class Storefront:
+    """Answers the slates of one recommender; safe to share between threads.
+
+    Attributes:
+        recommender: as released.
+        catalogue: the recommender's items with today's stock.
+        masks: filters of this catalogue, kept.
+    """
+
+    recommender: Recommender
+    catalogue: Catalogue
+    masks: FilterMasks = field(init=False, repr=False)
+    _books: OrderedDict[SlateRules, Rulebook] = field(default_factory=OrderedDict, init=False, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.masks = FilterMasks(self.catalogue)
+
+    def slate(
+        self,
+        history: CustomerView | None,
+        as_of_us: int,
+        request: SlateRequest,
+        recipe: Recipe,
+    ) -> Slate:
+        """The slate of one customer at an instant.
+
+        Args:
+            history: view of one customer, or None for a visitor nobody knows; events at or after `as_of` do nothing.
+            as_of_us: exclusive cut-off, microseconds.
+            request: what this call wants.
+            recipe: of the placement.
+
+        Raises:
+            FilterError: a filter cannot be read or does not fit the catalogue.
+            DataError: the limit is below 1.
+        """
+        recommender, book = self.recommender, self.book(_merged(recipe.rules, request))
+        limit = recipe.k if request.limit is None else request.limit
+        histories = recommender.histories(history, as_of_us)
+        seeds = self._places(request.seed_items)
+        similar = bool(len(seeds))
+        exclude = book.rules.exclude if request.exclude is None else request.exclude
+        encounters = self._encounters(history, histories, book)
+        eligible, pool, filtered = self._open(book, request)
+        struck, met = _struck(encounters, exclude, as_of_us, seeds, eligible)
+        drawn = Histories.of_lists([seeds.tolist()], len(self.catalogue)) if similar else histories
+        ranked, asked = recommender.ranked(
+            drawn,
+            eligible,
+            weights=self._weights(recipe, similar=similar),
+            limits={name: one.limit for name, one in recipe.sources.items() if one.limit is not None},
+            excluded=Excluded(np.array([0, len(struck)]), struck),
+            pool=pool,
+            liked=similar,
+            candidates=len(request.earlier) + limit,
+        )
+        arranged = arrange(
+            Shortlist(ranked.places[0], ranked.scores[0]),
+            book,
+            encounters,
+            limit,
+            as_of_us=as_of_us,
+            allowed=eligible,
+            exclude=exclude,
+            seeds=seeds,
+            earlier=self.catalogue.index.positions_of(request.earlier),
+        )
+        cold = bool(histories.cold[0])
+        filtered |= met | {"low_relevance": arranged.filtered["low_relevance"]}
+        wanted = list(dict.fromkeys([*(request.candidates or ()), *request.seed_items]))
+        return Slate(
+            self._items(_Told(drawn, ranked, asked, arranged, request.language, similar=similar)),
+            "none" if not len(self.catalogue) else "similar" if similar else "popularity" if cold else "personal",
+            fallback=not len(self.catalogue) or (not similar and (bool(request.seed_items) or cold)),
+            filtered_count=sum(filtered.values()),
+            unknown_count=int(np.sum(self.catalogue.index.positions_of(wanted) < 0)),
+            filtered=filtered,
+            more=arranged.more,
+        )
+
+    def book(self, rules: SlateRules) -> Rulebook:
+        """The rules bound to the catalogue; those used last are kept.
+
+        Raises:
+            ConfigurationError: a filter of the rules asks for what the catalogue does not have.
+        """
+        with self._lock:
+            found = self._books.get(rules)
+            if found is not None:
+                self._books.move_to_end(rules)
+                return found
+        made = Rulebook.of(rules, self.catalogue, self._vectors)
+        with self._lock:
+            self._books[rules] = made
+            while len(self._books) > _BOOKS_KEPT:
+                self._books.popitem(last=False)
+        return made
+
+    def _weights(self, recipe: Recipe, *, similar: bool) -> Mapping[str, float]:
+        """The weights fitted, as the recipe changes them; as fitted where it leaves no source."""
+        settings = self.recommender.settings
+        fitted = settings.similar if similar else settings.blend
+        changed = {name: weight * recipe.asking(name).weight for name, weight in fitted.items()}
+        return changed if any(changed.values()) else fitted
+
+    @property
+    def _vectors(self) -> npt.NDArray[np.float32] | None:
+        """What says how alike items are."""
+        sources = self.recommender.sources
+        return next((source.item_factors for source in sources if isinstance(source, FactorSource)), None)
+
+    def _encounters(self, history: CustomerView | None, histories: Histories, book: Rulebook) -> Encounters:
+        rotation = book.rules.rotation
+        shown = Shown.nothing()
+        if history is not None and history.n_customers and rotation.decay < 1:
+            shown = shown_without_click(history, 0, histories, self.catalogue.index, rotation.within_days)
+        return Encounters.of(histories, 0, shown)
+
+    def _places(self, item_ids: Sequence[str]) -> Ints:
+        places = np.unique(self.catalogue.index.positions_of(item_ids))
+        return places[places >= 0]
+
+    def _open(self, book: Rulebook, request: SlateRequest) -> tuple[Bools, Bools | None, dict[str, int]]:
+        """What stock, rules and request let through, the pool of given candidates, and what each reason took out."""
+        pool = None if request.candidates is None else self.recommender.mask(request.candidates)
+        eligible = np.ones(len(self.catalogue), np.bool_) if pool is None else pool.copy()
+        n_left, filtered = int(eligible.sum()), {}
+        by_request = self.masks.mask(request.where) if request.where else None
+        for reason, masks in (("filter", (book.passes, by_request)), ("out_of_stock", (book.in_stock,))):
+            for mask in masks:
+                if mask is not None:
+                    eligible &= mask
+            n_before, n_left = n_left, int(eligible.sum())
+            filtered[reason] = n_before - n_left
+        return eligible, pool, filtered
+
+    def _items(self, told: _Told) -> tuple[SlateItem, ...]:
+        reasons = told.reasons(self.catalogue, self.recommender)
+        return tuple(
+            SlateItem(
+                self.catalogue.item_ids[place],
+                float(told.arranged.scores[number]),
+                told.arranged.first_position + number,
+                *reasons[number],
+                shown_as,
+            )
+            for number, (place, shown_as) in enumerate(
+                zip(told.arranged.places.tolist(), told.arranged.shown_as, strict=True)
+            )
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Told:
+    """All that the words of one slate are made from."""
+
+    histories: Histories
+    ranked: Ranked
+    asked: Asked
+    arranged: Arranged
+    language: Language
+    similar: bool
+
+    def reasons(self, catalogue: Catalogue, recommender: Recommender) -> list[tuple[str, str]]:
+        """The main source and the reason of each item."""
+        rank_of = {place: at for at, place in enumerate(self.ranked.places[0].tolist())}
+        shown = self.arranged.places
+        found = [
+            (shown_as, said(Because(shown_as), place, catalogue, self.language) if shown_as != _RANKED else "")
+            for place, shown_as in zip(shown.tolist(), self.arranged.shown_as, strict=True)
+        ]
+        by_source: dict[int, list[int]] = {}
+        for number, (place, shown_as) in enumerate(zip(shown.tolist(), self.arranged.shown_as, strict=True)):
+            if shown_as == _RANKED:
+                by_source.setdefault(int(self.ranked.source[0, rank_of[place]]), []).append(number)
+        due = recommender.due(self.histories, shown[None])[0]
+        for which, numbers in by_source.items():
+            source = self.asked.sources[which]
+            places = shown[numbers]
+            told = because(source, self.histories, 0, places, dict(zip(places.tolist(), due[numbers], strict=True)))
+            for number, one in zip(numbers, told, strict=True):
+                code = dataclasses.replace(one, code="similar", item=-1) if self.similar else one
+                found[number] = (source.name, said(code, int(shown[number]), catalogue, self.language))
+        return found
+
+
+def _merged(rules: SlateRules, request: SlateRequest) -> SlateRules:
+    """The rules of the placement with the boosts and the diversity of the request."""
+    if request.boosts:
+        rules = dataclasses.replace(rules, boosts=(*rules.boosts, *request.boosts))
+    if request.diversity is not None:
+        dial = Diversity(request.diversity, rules.diversity.same_category)
+        rules = dataclasses.replace(rules, diversity=dial)
+    return rules
+
+
+def _struck(
+    encounters: Encounters, exclude: Exclusions, as_of_us: int, seeds: Ints, eligible: Bools
+) -> tuple[Ints, dict[str, int]]:
+    """The places that this customer is not to be shown, int64 (m,), and how many eligible ones each reason took out."""
+    recent = encounters.last_bought_us >= as_of_us - exclude.bought_within_days * DAY_US
+    nothing = np.empty(0, np.int64)
+    struck: set[int] = set()
+    counts = {}
+    for reason, places in (
+        ("seed", seeds),
+        ("owned", encounters.bought if exclude.owned else nothing),
+        ("bought_recently", encounters.bought[recent] if exclude.bought_within_days else nothing),
+        ("seen", encounters.seen if exclude.seen else nothing),
+    ):
+        new = set(places[eligible[places]].tolist()) - struck
+        counts[reason] = len(new)
+        struck |= new
+    return np.array(sorted(struck), np.int64), counts
