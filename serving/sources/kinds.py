@@ -10,6 +10,7 @@ from serving.sources.graph import GraphFilterSource
 from serving.sources.neighbours import NeighbourSource
 from serving.sources.popularity import CategoryPopularitySource, PopularitySource
 from serving.sources.source import CandidateSource
+from serving.sources.transitions import TransitionSource
 
 __all__ = ["SOURCE_KINDS"]
 
@@ -20,6 +21,7 @@ _CLASSES: tuple[type[CandidateSource], ...] = (
     GraphFilterSource,
     NeighbourSource,
     PopularitySource,
+    TransitionSource,
 )
 
 SOURCE_KINDS: Mapping[str, type[CandidateSource]] = {source.kind: source for source in _CLASSES}

@@ -1,0 +1,80 @@
+"""What comes next: items that follow those of the customer's last steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from features.errors import ArtefactError
+from serving.sources.histories import Histories
+from serving.sources.neighbours import ItemNeighbours
+from serving.sources.recent_steps import RecentSteps
+from serving.sources.source import Arrays, Bools, Excluded, Ints, Proposals, Scores
+from serving.sources.sparse_rows import Reach, propose_reached, score_reached
+
+__all__ = ["TransitionSource"]
+
+
+@dataclass(frozen=True, eq=False)
+class TransitionSource:
+    """The score of item j is the sum over the items i of the last steps of `weight of i * S[i, j]`.
+
+    It has nothing to say of an item that no item of these steps leads to, and nothing to who did nothing.
+
+    Attributes:
+        neighbours: S, what follows on what.
+        steps: how the steps are weighed.
+        name: the word for the source.
+
+    Source: after Choi et al. (2021), Session-aware linear item-item models, WWW, eq. 11 (weights of an inference).
+    """
+
+    kind: ClassVar[str] = "transitions"
+
+    neighbours: ItemNeighbours
+    steps: RecentSteps = field(default_factory=RecentSteps)
+    name: str = "transitions"
+
+    @property
+    def n_items(self) -> int:
+        """Length of the catalogue."""
+        return self.neighbours.n_items
+
+    def _reach(self, histories: Histories) -> Reach:
+        return lambda row: self.neighbours.summed(*self.steps.of(histories, row))
+
+    def propose(
+        self, histories: Histories, limit: int, allowed: Bools | None = None, excluded: Excluded | None = None
+    ) -> Proposals:
+        """The best followers of the last steps; work goes with their number, not with the catalogue's."""
+        return propose_reached(self._reach(histories), histories.n_customers, limit, allowed, excluded)
+
+    def scores(self, histories: Histories, places: Ints) -> Scores:
+        """The sums of given items; NaN for an item that nothing in the last steps leads to."""
+        return score_reached(self._reach(histories), places)
+
+    def leading(self, histories: Histories, row: int, places: Ints) -> Ints:
+        """See `Explaining`: the item of the last steps that adds most."""
+        items, weights = self.steps.of(histories, row)
+        found = np.full(len(places), -1, np.int64)
+        for number, place in enumerate(places.tolist()):
+            added = self.neighbours.added(items, weights, place)
+            if len(added) and added.max() > 0:
+                found[number] = items[np.argmax(added)]
+        return found
+
+    def to_parts(self) -> tuple[dict[str, Any], Arrays]:
+        """See `CandidateSource`."""
+        return {"name": self.name, "steps": self.steps.to_settings()}, self.neighbours.to_arrays()
+
+    @classmethod
+    def from_parts(cls, settings: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """See `CandidateSource`."""
+        name, steps = settings.get("name"), settings.get("steps")
+        if not isinstance(name, str) or not isinstance(steps, Mapping) or set(settings) != {"name", "steps"}:
+            raise ArtefactError("the settings must be name and steps; fit and release anew")
+        return cls(ItemNeighbours.from_arrays(arrays), RecentSteps.from_settings(steps), name)

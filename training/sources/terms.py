@@ -1,0 +1,30 @@
+"""Attributes and words of items as a matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csr_matrix
+
+__all__ = ["terms_of"]
+
+
+def terms_of(tokens: Sequence[Sequence[str]]) -> tuple[csr_matrix, npt.NDArray[np.float64]]:
+    """Items by terms, float32, 1 where the item has it; and float64 (n_terms,), how many items have each.
+
+    Terms are in the order of their words; a word that an item has twice counts once.
+
+    >>> terms, sizes = terms_of([["red", "cup"], ["cup", "cup"], []])
+    >>> terms.toarray().tolist(), sizes.tolist()
+    ([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]], [2.0, 1.0])
+    """
+    words = sorted({word for own in tokens for word in own})
+    place = {word: number for number, word in enumerate(words)}
+    cells = [sorted({place[word] for word in own}) for own in tokens]
+    offsets = np.concatenate(([0], np.cumsum([len(own) for own in cells]))).astype(np.int64)
+    columns = np.array([column for own in cells for column in own], np.int64)
+    shape = (len(tokens), len(words))
+    terms = csr_matrix((np.ones(len(columns), np.float32), columns, offsets), shape=shape)
+    return terms, np.bincount(columns, minlength=len(words)).astype(np.float64)
