@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from serving.ranking import gather, top_k, total
 from serving.sources.histories import Histories
-from serving.sources.source import CandidateSource
+from serving.sources.source import CandidateSource, Excluded
 from training.recommender_metrics import Relevant, hits, ndcg
 
 __all__ = ["choose_weights"]
@@ -46,6 +46,7 @@ def choose_weights(
     histories: Histories,
     relevant: Relevant,
     *,
+    excluded: Excluded | None = None,
     limit: int = 100,
     k: int = 10,
     rounds: int = 20,
@@ -58,13 +59,14 @@ def choose_weights(
         sources: fitted on what was before the customers' relevant items.
         histories: of the customers, as of before.
         relevant: what the same customers turned to; each has at least one.
+        excluded: items that are not proposed to each customer, such as what they own.
         limit: so many candidates of each source.
         k: length of the slates judged.
         rounds: how fine the weights are.
 
     Source: Caruana et al. (2004), Ensemble selection from libraries of models, ICML, section 2.1.
     """
-    shortlists = _shortlists(sources, histories, limit)
+    shortlists = _shortlists(sources, histories, limit, excluded)
     counts = [0] * len(sources)
     best, best_quality = counts, -1.0
     for _ in range(rounds):
@@ -78,12 +80,15 @@ def choose_weights(
     return {source.name: count / sum(best) for source, count in zip(sources, best, strict=True)}
 
 
-def _shortlists(sources: Sequence[CandidateSource], histories: Histories, limit: int) -> _Shortlists:
+def _shortlists(
+    sources: Sequence[CandidateSource], histories: Histories, limit: int, excluded: Excluded | None
+) -> _Shortlists:
     """The items that some source has among its first `limit` for the customer."""
     chunks = []
     for start in range(0, histories.n_customers, _CUSTOMERS_AT_ONCE):
-        part = histories.part(start, min(start + _CUSTOMERS_AT_ONCE, histories.n_customers))
-        chunks.append(gather(sources, part, limit))
+        stop = min(start + _CUSTOMERS_AT_ONCE, histories.n_customers)
+        own = None if excluded is None else excluded.part(start, stop)
+        chunks.append(gather(sources, histories.part(start, stop), limit, None, own))
     width = max((chunk.places.shape[1] for chunk in chunks), default=0)
     return _Shortlists(
         np.concatenate([_widened(chunk.places, width, -1) for chunk in chunks]),

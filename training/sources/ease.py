@@ -13,7 +13,7 @@ from serving.sources.histories import Histories
 from serving.sources.neighbours import ItemNeighbours, NeighbourSource
 from training.sources.likes import Likes
 from training.sources.settings import check_positive
-from training.sources.strongest import ROWS_AT_ONCE, strongest
+from training.sources.strongest import ROWS_AT_ONCE, strongest, strongest_sparse
 
 __all__ = ["EaseSettings", "fit_ease"]
 
@@ -89,7 +89,7 @@ def _nearest(gram: csr_matrix, settings: EaseSettings, scale: Floats) -> ItemNei
     """
     length = 1 / np.sqrt(np.maximum(gram.diagonal(), 1e-12))
     cosine = (diags(length) @ gram @ diags(length)).tocsr()
-    near = strongest(_dense_rows(cosine), settings.regressors)
+    near = strongest_sparse(_rows(cosine), settings.regressors)
     n_items = gram.shape[0]
     place = np.full(n_items, -1, np.int64)
     rows, columns, weights = [], [], []
@@ -108,7 +108,7 @@ def _nearest(gram: csr_matrix, settings: EaseSettings, scale: Floats) -> ItemNei
     if not rows:
         return ItemNeighbours.of_matrix(csr_matrix(gram.shape, dtype=np.float32))
     cells = (np.concatenate(weights).astype(np.float32), (np.concatenate(rows), np.concatenate(columns)))
-    return strongest(_dense_rows(csr_matrix(cells, shape=gram.shape)), settings.neighbours)
+    return strongest_sparse(_rows(csr_matrix(cells, shape=gram.shape)), settings.neighbours)
 
 
 def _block(gram: csr_matrix, chosen: npt.NDArray[np.int64], place: npt.NDArray[np.int64]) -> Floats:
@@ -125,6 +125,6 @@ def _block(gram: csr_matrix, chosen: npt.NDArray[np.int64], place: npt.NDArray[n
     return found
 
 
-def _dense_rows(matrix: csr_matrix) -> Iterator[npt.NDArray[np.float32]]:
+def _rows(matrix: csr_matrix) -> Iterator[csr_matrix]:
     for start in range(0, matrix.shape[0], ROWS_AT_ONCE):
-        yield matrix[start : start + ROWS_AT_ONCE].toarray().astype(np.float32)
+        yield matrix[start : start + ROWS_AT_ONCE]

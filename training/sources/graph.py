@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,7 +75,7 @@ def fit_graph(histories: Histories, n_items: int, settings: GraphSettings) -> Gr
     directions, values = main_directions(half.tocsr(), settled, settings.seed)
     largest = float(values.max(initial=0.0)) or 1.0
     together.data /= np.float32(largest)
-    return _cut(_Filter.of(likes, together, directions, values / largest, settings), settings)
+    return _cut(together, _parts(likes, directions, values / largest, settings), likes, settings)
 
 
 def main_directions(matrix: csr_matrix, n: int, seed: int, rounds: int = 5) -> tuple[Singles, Floats]:
@@ -95,57 +95,57 @@ def main_directions(matrix: csr_matrix, n: int, seed: int, rounds: int = 5) -> t
 
 
 @dataclass(frozen=True, eq=False)
-class _Filter:
-    """The filter `together * scale + sum over parts of taken given^T`, before it is cut.
+class _Part:
+    """What the filter does along the main directions, in the order of their eigenvalues: `taken diag(c) given^T`.
 
     Attributes:
-        together: P.
-        scale: float32 (n_items,), D^p.
-        parts: taken and given, float32 (n_items, n_factors) each, of what is added to P.
-        whole: the same for all that the filter does along the main directions, P's share of it included.
+        taken, given: float32 (n_items, n_factors).
+        whole: float32 (n_factors,), c of all that it does.
+        beyond: float32 (n_factors,), c of what it does beyond P.
     """
 
-    together: csr_matrix
-    scale: Singles
-    parts: tuple[tuple[Singles, Singles], ...]
-    whole: tuple[tuple[Singles, Singles], ...]
+    taken: Singles
+    given: Singles
+    whole: Singles
+    beyond: Singles
 
-    @classmethod
-    def of(
-        cls, likes: Likes, together: csr_matrix, directions: Singles, values: Floats, settings: GraphSettings
-    ) -> _Filter:
-        scale = (likes.item_scale**settings.popularity_power).astype(np.float32)
-        root = (likes.by_item**0.5).astype(np.float32)[:, None]
-        response = (values * np.exp(-settings.sharpening * values)).astype(np.float32)
-        answered = directions * scale[:, None]
-        low = (directions / root, np.float32(settings.low_pass) * directions * root)
-        sharper = (directions * (response - values.astype(np.float32)), answered)
-        parts = (*((sharper,) if settings.sharpening else ()), *((low,) if settings.low_pass else ()))
-        return cls(together, scale, parts, ((directions * response, answered), low))
-
-    def rows(self, start: int, stop: int, kept: int) -> Singles:
-        """float32 (stop - start, n_items): some rows, without the first `kept` directions."""
-        dense: Singles = self.together[start:stop].toarray() * self.scale
-        for taken, given in self.parts:
-            dense += taken[start:stop] @ given.T
-        for taken, given in self.whole:
-            dense -= taken[start:stop, :kept] @ given[:, :kept].T
-        return dense
+    def factors(self, weights: Singles) -> tuple[Singles, Singles]:
+        """Taken and given with the weights of the columns, those of weight 0 left out."""
+        held = np.flatnonzero(weights)
+        return self.taken[:, held] * weights[held], self.given[:, held]
 
 
-def _cut(whole: _Filter, settings: GraphSettings) -> GraphFilterSource:
-    n_items = len(whole.scale)
-    if settings.neighbours:
-        kept = settings.kept_factors
-        steps = range(0, n_items, ROWS_AT_ONCE)
-        blocks: Iterator[Singles] = (whole.rows(at, min(at + ROWS_AT_ONCE, n_items), kept) for at in steps)
-        neighbours = strongest(blocks, settings.neighbours)
-        factors = tuple((taken[:, :kept], given[:, :kept]) for taken, given in whole.whole)
-    else:
-        linear = (whole.together @ diags(whole.scale)).tocsr()
+def _parts(likes: Likes, directions: Singles, values: Floats, settings: GraphSettings) -> tuple[_Part, _Part]:
+    root = (likes.by_item**0.5).astype(np.float32)[:, None]
+    scale = (likes.item_scale**settings.popularity_power).astype(np.float32)[:, None]
+    response = values * np.exp(-settings.sharpening * values)
+    low = np.full(len(values), settings.low_pass, np.float32)
+    beyond = (response - values).astype(np.float32)
+    sharper = _Part(directions, directions * scale, response.astype(np.float32), beyond)
+    return sharper, _Part(directions / root, directions * root, low, low)
+
+
+def _joined(factors: Iterable[tuple[Singles, Singles]], n_items: int) -> tuple[Singles, Singles]:
+    columns = [(np.empty((n_items, 0), np.float32),) * 2, *factors]
+    return np.concatenate([one for one, _ in columns], axis=1), np.concatenate([one for _, one in columns], axis=1)
+
+
+def _cut(together: csr_matrix, parts: tuple[_Part, ...], likes: Likes, settings: GraphSettings) -> GraphFilterSource:
+    """P and the parts as neighbours and factors."""
+    n_items, scale = likes.n_items, (likes.item_scale**settings.popularity_power).astype(np.float32)
+    if not settings.neighbours:
+        linear = (together @ diags(scale)).tocsr()
         linear.setdiag(0)
-        neighbours, factors = ItemNeighbours.of_matrix(linear), whole.parts
-    nothing = np.empty((n_items, 0), np.float32)
-    taken = np.concatenate([nothing, *(part[0] for part in factors)], axis=1)
-    given = np.concatenate([nothing, *(part[1] for part in factors)], axis=1)
-    return GraphFilterSource(neighbours, np.ascontiguousarray(taken), np.ascontiguousarray(given))
+        taken, given = _joined((part.factors(part.beyond) for part in parts), n_items)
+        return GraphFilterSource(ItemNeighbours.of_matrix(linear), taken, given)
+    kept = [np.where(np.arange(len(part.whole)) < settings.kept_factors, part.whole, 0) for part in parts]
+    pairs = list(zip(parts, kept, strict=True))
+    taken, given = _joined((part.factors(part.beyond - own) for part, own in pairs), n_items)
+    neighbours = strongest(_rows(together, scale, taken, given), settings.neighbours)
+    return GraphFilterSource(neighbours, *_joined((part.factors(own) for part, own in pairs), n_items))
+
+
+def _rows(together: csr_matrix, scale: Singles, taken: Singles, given: Singles) -> Iterator[Singles]:
+    for start in range(0, len(scale), ROWS_AT_ONCE):
+        block = slice(start, start + ROWS_AT_ONCE)
+        yield together[block].toarray() * scale + taken[block] @ given.T

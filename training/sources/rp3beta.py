@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
-from scipy.sparse import csr_matrix, diags
+from scipy.sparse import diags
 
 from serving.sources.histories import Histories
 from serving.sources.neighbours import NeighbourSource
 from training.sources.likes import Likes
 from training.sources.settings import check_positive
-from training.sources.strongest import ROWS_AT_ONCE, strongest
+from training.sources.strongest import ROWS_AT_ONCE, strongest_sparse
 
 __all__ = ["Rp3BetaSettings", "fit_rp3beta"]
 
@@ -52,13 +50,7 @@ def fit_rp3beta(histories: Histories, n_items: int, settings: Rp3BetaSettings) -
     to_item = (diags((1 / likes.by_customer).astype(np.float32)) @ likes.matrix).tocsr()
     to_customer.data **= np.float32(settings.alpha)
     to_item.data **= np.float32(settings.alpha)
-    held_back = (likes.by_item**-settings.beta).astype(np.float32)
-    blocks = _walks(to_customer, to_item, held_back)
-    return NeighbourSource(strongest(blocks, settings.neighbours), "rp3beta")
-
-
-def _walks(
-    to_customer: csr_matrix, to_item: csr_matrix, held_back: npt.NDArray[np.float32]
-) -> Iterator[npt.NDArray[np.float32]]:
-    for start in range(0, to_customer.shape[0], ROWS_AT_ONCE):
-        yield (to_customer[start : start + ROWS_AT_ONCE] @ to_item).toarray() * held_back
+    ends = diags((likes.by_item**-settings.beta).astype(np.float32))
+    steps = range(0, n_items, ROWS_AT_ONCE)
+    blocks = (to_customer[at : at + ROWS_AT_ONCE] @ to_item @ ends for at in steps)
+    return NeighbourSource(strongest_sparse(blocks, settings.neighbours), "rp3beta")
