@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -194,13 +194,13 @@ class Catalogue:
         return dataclasses.replace(self, in_stock=in_stock)
 
     def to_files(self) -> dict[str, bytes]:
-        """Two files, without code in them; the same catalogue gives the same bytes."""
+        """Its files, without code in them; the same catalogue gives the same bytes."""
         texts = {name: (text.codes, text.words) for name, text in self.texts.items()}
         return pack_catalogue(CatalogueArrays(self.item_ids, texts, self.numbers, self.flags, self.in_stock))
 
     @classmethod
-    def from_files(cls, files: Mapping[str, bytes]) -> Catalogue:
-        """The catalogue of `to_files`.
+    def from_files(cls, files: Mapping[str, Any]) -> Catalogue:
+        """The catalogue of `to_files`; a file is bytes or a memory map, which the arrays then are views of.
 
         Raises:
             ArtefactError: a file is missing, unreadable or does not fit; see `catalogue_files.unpack_catalogue`.

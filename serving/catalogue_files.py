@@ -1,9 +1,7 @@
-"""The catalogue's two files: arrays that are read without pickle, and a JSON document that names the attributes."""
+"""The catalogue's files: one `.npy` an array, read where it lies and without pickle, and a JSON document."""
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,13 +13,13 @@ import pyarrow.compute as pc
 
 from features.errors import ArtefactError
 from serving import strict_json
+from serving.array_files import read_npy, write_npy
 
-__all__ = ["ARRAYS_FILE", "NAMES_FILE", "CatalogueArrays", "pack_catalogue", "unpack_catalogue"]
+__all__ = ["NAMES_FILE", "CatalogueArrays", "catalogue_file", "pack_catalogue", "unpack_catalogue"]
 
-ARRAYS_FILE = "catalogue.npz"
 NAMES_FILE = "catalogue.json"
 
-_FORMAT = 1
+_FORMAT = 2
 _MOST_ITEMS = 2**31 - 1
 _AGAIN = "release anew"
 
@@ -39,8 +37,13 @@ class CatalogueArrays:
     in_stock: npt.NDArray[np.bool_]
 
 
+def catalogue_file(array: str) -> str:
+    """The name of the file of one array."""
+    return f"catalogue.{array}.npy"
+
+
 def pack_catalogue(catalogue: CatalogueArrays) -> dict[str, bytes]:
-    """File name -> content. Equal input gives equal bytes: numpy dates every entry of the archive 1980-01-01."""
+    """File name -> content; equal input gives equal bytes."""
     arrays: Arrays = {"in_stock": catalogue.in_stock}
     _put_words(arrays, "item_ids", pa.array(list(catalogue.item_ids), pa.string()))
     for number, (codes, words) in enumerate(catalogue.texts.values()):
@@ -48,38 +51,35 @@ def pack_catalogue(catalogue: CatalogueArrays) -> dict[str, bytes]:
         _put_words(arrays, f"text{number}", words)
     arrays |= {f"number{number}": column for number, column in enumerate(catalogue.numbers.values())}
     arrays |= {f"flag{number}": column for number, column in enumerate(catalogue.flags.values())}
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
     names = {kind: list(getattr(catalogue, kind)) for kind in ("texts", "numbers", "flags")}
     document = {"format": _FORMAT, "n_items": len(catalogue.item_ids), **names}
-    return {ARRAYS_FILE: buffer.getvalue(), NAMES_FILE: strict_json.write_object(document)}
+    files = {catalogue_file(name): write_npy(array) for name, array in arrays.items()}
+    return {NAMES_FILE: strict_json.write_object(document), **files}
 
 
-def unpack_catalogue(files: Mapping[str, bytes]) -> CatalogueArrays:
-    """What `pack_catalogue` was given.
+def unpack_catalogue(files: Mapping[str, Any]) -> CatalogueArrays:
+    """What `pack_catalogue` was given. A file is bytes or whatever has them, such as a memory map; arrays are views.
 
     Raises:
         ArtefactError: a file is missing or unreadable, an array has another shape or type, a code has no word, words
             are not UTF-8 or not ascending, or item ids repeat.
     """
-    for name in (ARRAYS_FILE, NAMES_FILE):
-        if name not in files:
-            raise ArtefactError(f"the catalogue has no file {name}; copy the release again")
-    document = strict_json.read_object(files[NAMES_FILE], NAMES_FILE)
+    if NAMES_FILE not in files:
+        raise _absent(NAMES_FILE)
+    document = strict_json.read_object(bytes(files[NAMES_FILE]), NAMES_FILE)
     if document.get("format") != _FORMAT:
         raise ArtefactError(f"{NAMES_FILE} is not of format {_FORMAT}; {_AGAIN}")
     n_items = strict_json.whole(document, "n_items", NAMES_FILE, 0, _MOST_ITEMS)
     names = {kind: strict_json.texts(document, kind, NAMES_FILE) for kind in ("texts", "numbers", "flags")}
-    arrays = _read_arrays(files[ARRAYS_FILE])
-    item_ids = tuple(_words(arrays, "item_ids").to_pylist())
+    item_ids = tuple(_words(files, "item_ids").to_pylist())
     if len(item_ids) != n_items or len(set(item_ids)) != n_items:
         raise _unfit("item_ids", f"{n_items} distinct item ids")
     return CatalogueArrays(
         item_ids,
-        {name: _text(arrays, f"text{number}", n_items) for number, name in enumerate(names["texts"])},
-        {name: _number(arrays, f"number{number}", n_items) for number, name in enumerate(names["numbers"])},
-        {name: _flag(arrays, f"flag{number}", n_items) for number, name in enumerate(names["flags"])},
-        _array(arrays, "in_stock", np.bool_, (n_items,)),
+        {name: _text(files, f"text{number}", n_items) for number, name in enumerate(names["texts"])},
+        {name: _number(files, f"number{number}", n_items) for number, name in enumerate(names["numbers"])},
+        {name: _flag(files, f"flag{number}", n_items) for number, name in enumerate(names["flags"])},
+        _array(files, "in_stock", np.bool_, (n_items,)),
     )
 
 
@@ -94,9 +94,9 @@ def _put_words(arrays: Arrays, name: str, words: pa.StringArray) -> None:
     arrays[f"{name}_bytes"] = np.frombuffer(held, np.uint8)
 
 
-def _words(arrays: Arrays, name: str) -> pa.StringArray:
-    starts = _array(arrays, f"{name}_starts", np.int32, None)
-    data = _array(arrays, f"{name}_bytes", np.uint8, None)
+def _words(files: Mapping[str, Any], name: str) -> pa.StringArray:
+    starts = _array(files, f"{name}_starts", np.int32, None)
+    data = _array(files, f"{name}_bytes", np.uint8, None)
     if not len(starts) or starts[0] != 0 or starts[-1] != len(data) or np.any(np.diff(starts) < 0):
         raise _unfit(name, "texts one after another")
     words = pa.StringArray.from_buffers(len(starts) - 1, pa.py_buffer(starts), pa.py_buffer(data))
@@ -107,8 +107,8 @@ def _words(arrays: Arrays, name: str) -> pa.StringArray:
     return words
 
 
-def _text(arrays: Arrays, name: str, n_items: int) -> tuple[npt.NDArray[np.int32], pa.StringArray]:
-    words, codes = _words(arrays, name), _array(arrays, f"{name}_codes", np.int32, (n_items,))
+def _text(files: Mapping[str, Any], name: str, n_items: int) -> tuple[npt.NDArray[np.int32], pa.StringArray]:
+    words, codes = _words(files, name), _array(files, f"{name}_codes", np.int32, (n_items,))
     if n_items and (codes.min() < -1 or codes.max() >= len(words)):
         raise _unfit(f"{name}_codes", f"codes from -1 to {len(words) - 1}")
     if len(words) > 1 and not pc.all(pc.less(words[:-1], words[1:])).as_py():
@@ -116,31 +116,32 @@ def _text(arrays: Arrays, name: str, n_items: int) -> tuple[npt.NDArray[np.int32
     return codes, words
 
 
-def _number(arrays: Arrays, name: str, n_items: int) -> npt.NDArray[np.float64]:
-    return _array(arrays, name, np.float64, (n_items,))
+def _number(files: Mapping[str, Any], name: str, n_items: int) -> npt.NDArray[np.float64]:
+    return _array(files, name, np.float64, (n_items,))
 
 
-def _flag(arrays: Arrays, name: str, n_items: int) -> npt.NDArray[np.int8]:
-    flags = _array(arrays, name, np.int8, (n_items,))
+def _flag(files: Mapping[str, Any], name: str, n_items: int) -> npt.NDArray[np.int8]:
+    flags = _array(files, name, np.int8, (n_items,))
     if n_items and (flags.min() < -1 or flags.max() > 1):
         raise _unfit(name, "-1, 0 and 1")
     return flags
 
 
-def _array(arrays: Arrays, name: str, kind: type[np.generic], shape: tuple[int, ...] | None) -> npt.NDArray[Any]:
-    found = arrays.get(name)
-    if found is None or found.dtype != kind or found.ndim != 1 or (shape is not None and found.shape != shape):
+def _array(
+    files: Mapping[str, Any], name: str, kind: type[np.generic], shape: tuple[int, ...] | None
+) -> npt.NDArray[Any]:
+    path = catalogue_file(name)
+    if path not in files:
+        raise _absent(path)
+    found = read_npy(files[path], path)
+    if found.dtype != kind or found.ndim != 1 or (shape is not None and found.shape != shape):
         raise _unfit(name, f"{kind.__name__}{'' if shape is None else f' {shape}'}")
     return found
 
 
-def _read_arrays(content: bytes) -> Arrays:
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError):
-        raise ArtefactError(f"{ARRAYS_FILE} is truncated or not an array file; copy the release again") from None
+def _absent(path: str) -> ArtefactError:
+    return ArtefactError(f"the catalogue has no file {path}; copy the release again")
 
 
 def _unfit(name: str, wanted: str) -> ArtefactError:
-    return ArtefactError(f"{ARRAYS_FILE}: {name} must hold {wanted}; {_AGAIN}")
+    return ArtefactError(f"{catalogue_file(name)} must hold {wanted}; {_AGAIN}")

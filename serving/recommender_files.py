@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from features.errors import ArtefactError
 from serving import strict_json
+from serving.array_files import read_npy, write_npy
 from serving.sources.kinds import SOURCE_KINDS
 from serving.sources.source import Arrays, CandidateSource
 
-__all__ = ["SETTINGS_FILE", "array_file", "pack", "read_npy", "unpack"]
+__all__ = ["SETTINGS_FILE", "array_file", "pack", "unpack"]
 
 SETTINGS_FILE = "recommender.json"
 
 _FORMAT = 2
 _AGAIN = "fit and release anew"
-_MOST_HEADER = 10_000
-_NUMBERS = {"<f4", "<f8", "<i4", "<i8", "|b1", "|i1", "|u1"}
 
 
 def array_file(source: str, array: str) -> str:
@@ -39,9 +33,7 @@ def pack(settings: Mapping[str, Any], sources: Sequence[CandidateSource]) -> dic
         own, arrays = source.to_parts()
         described.append({"name": source.name, "kind": source.kind, "settings": own, "arrays": sorted(arrays)})
         for name, array in arrays.items():
-            buffer = io.BytesIO()
-            np.lib.format.write_array(buffer, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
-            files[array_file(source.name, name)] = buffer.getvalue()
+            files[array_file(source.name, name)] = write_npy(array)
     document = {"format": _FORMAT, "settings": settings, "sources": described}
     text = json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False)
     return {SETTINGS_FILE: text.encode("utf-8"), **files}
@@ -92,28 +84,3 @@ def _source(described: Any, files: Mapping[str, Any]) -> CandidateSource:
     if source.name != name:
         raise ArtefactError(f"{SETTINGS_FILE}: the source {name} calls itself {source.name}; {_AGAIN}")
     return source
-
-
-def read_npy(content: Any, path: str) -> npt.NDArray[Any]:
-    """The array of a `.npy` file as a view of its bytes; numbers and booleans alone, in C order.
-
-    Raises:
-        ArtefactError: the bytes are not such a file.
-    """
-    view = memoryview(content)
-    head = io.BytesIO(view[:_MOST_HEADER])
-    try:
-        version = np.lib.format.read_magic(head)
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(head)
-        start, size = head.tell(), math.prod(shape)
-    except (ValueError, TypeError, SyntaxError, EOFError, RecursionError):
-        raise _unreadable(path) from None
-    whole = version == (1, 0) and not fortran and dtype.str in _NUMBERS and min(shape, default=0) >= 0
-    if not whole or len(view) - start != size * dtype.itemsize:
-        raise _unreadable(path)
-    found: npt.NDArray[Any] = np.frombuffer(view, dtype, size, start).reshape(shape)
-    return found
-
-
-def _unreadable(path: str) -> ArtefactError:
-    return ArtefactError(f"{path} is truncated or not an array of numbers; copy the release again")

@@ -1,6 +1,5 @@
 """The catalogue that a decision reads: aligned to the item ids, missing values kept apart, files that trust nothing."""
 
-import io
 import json
 
 import numpy as np
@@ -11,8 +10,9 @@ from hypothesis import strategies as st
 
 from features.errors import ArtefactError, DataError
 from features.schema import ITEMS
+from serving.array_files import write_npy
 from serving.catalogue import Catalogue
-from serving.catalogue_files import ARRAYS_FILE, NAMES_FILE
+from serving.catalogue_files import NAMES_FILE, catalogue_file
 
 ROWS = [
     {"item_id": "cup", "title": "Cup", "category": "kitchen", "price_minor": 500, "in_stock": True},
@@ -98,11 +98,9 @@ def test_files_give_the_same_catalogue_and_the_same_bytes(titles, prices):
 
 def rewritten(**changes):
     files = Catalogue.read(table(ROWS), ("cup", "pot", "hat")).to_files()
-    with np.load(io.BytesIO(files[ARRAYS_FILE]), allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files} | changes
-    buffer = io.BytesIO()
-    np.savez(buffer, **{name: array for name, array in arrays.items() if array is not None})
-    return files | {ARRAYS_FILE: buffer.getvalue()}
+    new = {catalogue_file(name): array for name, array in changes.items()}
+    kept = {name: data for name, data in files.items() if name not in new}
+    return kept | {name: write_npy(array) for name, array in new.items() if array is not None}
 
 
 @pytest.mark.parametrize(
@@ -129,7 +127,7 @@ def test_words_out_of_order_are_refused():
         Catalogue.from_files(rewritten(text1_bytes=swapped, text1_starts=np.array([0, 4, 11], np.int32)))
 
 
-@pytest.mark.parametrize("name", [ARRAYS_FILE, NAMES_FILE])
+@pytest.mark.parametrize("name", [catalogue_file("text0_codes"), NAMES_FILE])
 def test_a_missing_or_broken_file_is_refused(name):
     files = Catalogue.read(table(ROWS), ("cup", "pot", "hat")).to_files()
     with pytest.raises(ArtefactError):
