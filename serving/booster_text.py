@@ -19,8 +19,8 @@ from features.errors import ArtefactError
 
 __all__ = ["Objective", "check_booster_text", "join_trees", "trees_only"]
 
-Objective = Literal["binary", "regression"]
-"""What the trees were boosted for: log-odds of an outcome, or a number."""
+Objective = Literal["binary", "regression", "lambdarank"]
+"""What the trees were boosted for: log-odds of an outcome, a number, or an order within groups."""
 
 _END = "\n\nend of trees\n"
 _MAX_TREES = 20_000
@@ -48,7 +48,11 @@ _TREE_FIELDS = {
     *("Tree", "num_leaves", "num_cat", "is_linear", "shrinkage"),
     *(*_CATEGORY_FIELDS, *_NODE_FIELDS, *_LEAF_FIELDS),
 }
-_OBJECTIVES: dict[Objective, str] = {"binary": "binary sigmoid:1", "regression": "regression"}
+_OBJECTIVES: dict[Objective, str] = {
+    "binary": "binary sigmoid:1",
+    "regression": "regression",
+    "lambdarank": "lambdarank",
+}
 _HEADER = {
     "version": "v4",
     "num_class": "1",

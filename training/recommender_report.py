@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 from features.instants import format_instant
 
-__all__ = ["Estimate", "Gain", "RecommenderReport", "SourceFigures"]
+__all__ = ["Estimate", "Gain", "RankerChoice", "RecommenderReport", "SourceFigures"]
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,26 @@ class Estimate:
     mean: float
     ci_low: float
     ci_high: float
+
+
+@dataclass(frozen=True)
+class RankerChoice:
+    """Whether a learned ranker orders the candidates, or the blend does; decided inside the training window.
+
+    Attributes:
+        used: whether the ranker does.
+        reason: why, in words.
+        n_customers: who turned to a candidate in the slice before the cut-off.
+        blend_ndcg_at_10, ranker_ndcg_at_10: of customers that the ranker had not seen; None where none was trained.
+        gain_abs: the ranker's less the blend's, a paired interval.
+    """
+
+    used: bool
+    reason: str
+    n_customers: int
+    blend_ndcg_at_10: Estimate | None = None
+    ranker_ndcg_at_10: Estimate | None = None
+    gain_abs: Estimate | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,251 @@
+"""Training a ranker on out-of-time candidates; it is used only where it beats the blend by more than noise.
+
+The sources that propose are fitted on what was before the slice, the labels are what customers bought in it: so the
+ranker sees scores as good as they will be, and not those of items that a source has already learnt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import lightgbm as lgb
+import numpy as np
+import numpy.typing as npt
+
+from features.errors import ConfigurationError
+from serving.ranker import Ranker
+from serving.ranking import Asked, blend, gather, top_k
+from serving.ranking_features import BLEND_SCORE, ItemFacts, feature_names, pair_features
+from serving.sources.histories import Histories
+from serving.sources.source import CandidateSource
+from serving.trees import Trees, column_names
+from training.churn_settings import TreeSettings
+from training.recommender_metrics import Relevant, bootstrap_means, hits, ndcg
+from training.recommender_report import Estimate, RankerChoice
+from training.sources.settings import check_positive
+
+__all__ = ["RankerSettings", "fit_ranker"]
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+_CUSTOMERS_AT_ONCE = 256
+_K = 10
+
+
+@dataclass(frozen=True)
+class RankerSettings:
+    """How a ranker is trained, and when it is used.
+
+    Attributes:
+        enabled: whether one is trained at all.
+        trees: LightGBM's parameters.
+        blend_scale: the trees begin at the blend's score times this.
+        min_customers: with fewer who turned to a candidate in the slice, the blend is used.
+        max_customers: at most so many customers, drawn with the recommender's seed.
+        max_pairs: so many customers are drawn that their candidates can be no more than these.
+        folds: each customer is judged by trees of the other folds.
+        stopping_share: of the customers that trees are fitted on, who only decide when boosting stops.
+        n_replicates: of the bootstrap over customers.
+
+    Raises:
+        ConfigurationError: a number is out of range.
+    """
+
+    enabled: bool = True
+    trees: TreeSettings = field(
+        default_factory=lambda: TreeSettings(
+            learning_rate=0.06, max_rounds=150, early_stopping_rounds=25, feature_share=0.6, max_bins=63
+        )
+    )
+    blend_scale: float = 3.0
+    min_customers: int = 500
+    max_customers: int = 5_000
+    max_pairs: int = 1_500_000
+    folds: int = 2
+    stopping_share: float = 0.2
+    n_replicates: int = 300
+
+    def __post_init__(self) -> None:
+        check_positive(self, "recommender.ranker")
+        if self.folds < 2:
+            raise ConfigurationError(f"recommender.ranker.folds is {self.folds}; write a number above 1")
+        if not self.stopping_share < 1:
+            raise ConfigurationError(
+                f"recommender.ranker.stopping_share is {self.stopping_share}; write a number below 1"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """Candidates of n customers, one after the other.
+
+    values: float64 (p, f). labels: float64 (p,), 1 for what was turned to. offsets: int64 (n + 1,). places: int64 (p,),
+    of the catalogue, ascending within a customer. relevant: of the same customers.
+    """
+
+    values: Floats
+    labels: Floats
+    offsets: Ints
+    places: Ints
+    relevant: Relevant
+
+    @property
+    def n_customers(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def owners(self) -> Ints:
+        return np.repeat(np.arange(self.n_customers), np.diff(self.offsets))
+
+    def rows_of(self, customers: Ints) -> Ints:
+        """The rows of ascending customers."""
+        return np.concatenate(
+            [np.empty(0, np.int64), *(np.arange(self.offsets[c], self.offsets[c + 1]) for c in customers)]
+        )
+
+    def found(self, customers: Ints, scores: Floats) -> Floats:
+        """NDCG@10 of each of some ascending customers, for the scores of their rows, one after the other."""
+        sizes = np.diff(self.offsets)[customers]
+        width = int(sizes.max(initial=0))
+        inside = np.arange(width) < sizes[:, None]
+        table, places = np.full(inside.shape, np.nan), np.full(inside.shape, -1, np.int64)
+        table[inside], places[inside] = scores, self.places[self.rows_of(customers)]
+        first = top_k(table, _K)
+        slates = np.where(first >= 0, np.take_along_axis(places, np.maximum(first, 0), axis=1), -1)
+        relevant = self.relevant.select(customers)
+        return ndcg(hits(slates, relevant), relevant.counts)
+
+
+def fit_ranker(
+    sources: Sequence[CandidateSource],
+    weights: Sequence[float],
+    facts: ItemFacts,
+    histories: Histories,
+    relevant: Relevant,
+    settings: RankerSettings,
+    *,
+    candidates: int,
+    seed: int,
+) -> tuple[Ranker | None, RankerChoice]:
+    """The ranker, or None where the blend is to be used, and why.
+
+    Every customer is judged by trees that were fitted and stopped on others; the ranker that is returned is then fitted
+    on all of them, with as many trees as those had on average.
+
+    Args:
+        sources: fitted on what was before the customers' relevant items.
+        weights: of the sources in the blend, above 0.
+        facts: of the items, by the same sources.
+        histories: of the customers, as of before.
+        relevant: what the same customers turned to after it; each has at least one.
+        settings: how to train.
+        candidates: each source proposes so many.
+        seed: of the folds and the trees; same seed, same bits.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = _drawn(histories.n_customers, min(candidates * len(sources), facts.n_items), settings, rng)
+    asked = Asked(tuple(sources), tuple(np.full(len(drawn), weight) for weight in weights))
+    pairs = _pairs(asked, facts, histories.select(drawn), relevant.select(drawn), candidates)
+    useful = np.flatnonzero(np.bincount(pairs.owners, pairs.labels, minlength=pairs.n_customers))
+    if len(useful) < settings.min_customers:
+        reason = f"{len(useful)} customers turned to a candidate, fewer than {settings.min_customers}"
+        return None, RankerChoice(used=False, reason=reason, n_customers=len(useful))
+    rows = _Rows(pairs, tuple(source.name for source in sources), settings, seed)
+    blended, learned, rounds = _judged(rows, rng.permutation(pairs.n_customers), useful)
+    intervals = bootstrap_means(np.column_stack((blended, learned, learned - blended)), rng, settings.n_replicates)
+    of_blend, of_ranker, gain = (Estimate(*one) for one in intervals.tolist())
+    used = gain.ci_low > 0
+    reason = "it beats the blend by more than noise" if used else "it does not beat the blend by more than noise"
+    choice = RankerChoice(used, reason, pairs.n_customers, of_blend, of_ranker, gain)
+    return (rows.ranker(useful, rounds) if used else None), choice
+
+
+def _judged(rows: _Rows, order: Ints, useful: Ints) -> tuple[Floats, Floats, int]:
+    """NDCG@10 of the blend and of a ranker that has not seen the customer, float64 (n,) each; trees on average."""
+    pairs, settings = rows.pairs, rows.settings
+    blended = pairs.found(np.arange(pairs.n_customers), pairs.values[:, rows.names.index(BLEND_SCORE)])
+    learned, n_trees = np.empty(pairs.n_customers), []
+    for fold in range(settings.folds):
+        held_out = np.sort(order[fold :: settings.folds])
+        others = order[~np.isin(order, held_out) & np.isin(order, useful)]
+        n_stopping = max(1, round(settings.stopping_share * len(others)))
+        ranker = rows.ranker(np.sort(others[n_stopping:]), settings.trees.max_rounds, np.sort(others[:n_stopping]))
+        scores = ranker.scores(pairs.values[pairs.rows_of(held_out)][None])[0]
+        learned[held_out] = pairs.found(held_out, scores)
+        n_trees.append(ranker.trees.n_trees)
+    return blended, learned, max(1, round(float(np.mean(n_trees))))
+
+
+class _Rows:
+    """The pairs in LightGBM's bins, from which every ranker takes its customers."""
+
+    def __init__(self, pairs: _Pairs, sources: tuple[str, ...], settings: RankerSettings, seed: int) -> None:
+        self.pairs, self.settings, self.sources = pairs, settings, sources
+        self.names = feature_names(sources)
+        trees = settings.trees
+        self._parameters: dict[str, object] = {
+            "objective": "lambdarank",
+            "metric": "ndcg",
+            "eval_at": [_K],
+            "num_leaves": trees.leaves,
+            "min_data_in_leaf": trees.min_rows_in_leaf,
+            "lambda_l2": trees.l2,
+            "learning_rate": trees.learning_rate,
+            "feature_fraction": trees.feature_share,
+            "bagging_fraction": trees.row_share,
+            "bagging_freq": 1,
+            "max_bin": trees.max_bins,
+            "feature_pre_filter": False,
+            "force_row_wise": True,
+            "deterministic": True,
+            "num_threads": 1,
+            "seed": seed % (1 << 31),
+            "verbosity": -1,
+        }
+        names = list(column_names(self.names))
+        self._dataset = lgb.Dataset(pairs.values, pairs.labels, feature_name=names, params=self._parameters).construct()
+
+    def _part(self, customers: Ints) -> lgb.Dataset:
+        rows = self.pairs.rows_of(customers)
+        part = self._dataset.subset(rows.tolist(), params=dict(self._parameters)).construct()
+        part.set_label(self.pairs.labels[rows]).set_group(np.diff(self.pairs.offsets)[customers])
+        start = self.settings.blend_scale * self.pairs.values[rows, self.names.index(BLEND_SCORE)]
+        return part.set_init_score(start)
+
+    def ranker(self, customers: Ints, n_rounds: int, stopping: Ints | None = None) -> Ranker:
+        """Trees fitted on ascending customers, until they no longer get better on the stopping ones."""
+        parts: list[lgb.Dataset] = []
+        watched: list[Callable[..., object]] = []
+        if stopping is not None:
+            parts = [self._part(stopping)]
+            watched = [lgb.early_stopping(self.settings.trees.early_stopping_rounds, verbose=False)]
+        booster = lgb.train(
+            dict(self._parameters), self._part(customers), n_rounds, valid_sets=parts, callbacks=watched
+        )
+        text = booster.model_to_string(num_iteration=booster.best_iteration)
+        return Ranker(self.sources, Trees(self.names, text, "lambdarank"), self.settings.blend_scale)
+
+
+def _drawn(n_customers: int, most_candidates: int, settings: RankerSettings, rng: np.random.Generator) -> Ints:
+    """Ascending rows of customers drawn at random, as many as there may be."""
+    most = min(settings.max_customers, max(1, settings.max_pairs // max(1, most_candidates)))
+    return np.sort(rng.permutation(n_customers)[:most])
+
+
+def _pairs(asked: Asked, facts: ItemFacts, histories: Histories, relevant: Relevant, candidates: int) -> _Pairs:
+    values, labels = [np.empty((0, len(feature_names([one.name for one in asked.sources]))))], [np.empty(0)]
+    places, sizes = [np.empty(0, np.int64)], [np.zeros(1, np.int64)]
+    for start in range(0, histories.n_customers, _CUSTOMERS_AT_ONCE):
+        stop = min(start + _CUSTOMERS_AT_ONCE, histories.n_customers)
+        part = histories.part(start, stop)
+        found = gather(asked.sources, part, candidates)
+        total = blend(found, [weight[start:stop] for weight in asked.weights]).total
+        there = found.places >= 0
+        values.append(pair_features(found, total, part, facts)[there])
+        labels.append(hits(found.places, relevant.select(np.arange(start, stop)))[there].astype(np.float64))
+        places.append(found.places[there])
+        sizes.append(there.sum(axis=1))
+    offsets = np.cumsum(np.concatenate(sizes))
+    return _Pairs(np.concatenate(values), np.concatenate(labels), offsets, np.concatenate(places), relevant)
