@@ -6,7 +6,7 @@ Built once from the event log, sorted once; every window of every cut-off is the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -65,6 +65,14 @@ class CustomerView:
     def union(cls, views: Sequence[CustomerView]) -> CustomerView:
         """One view of the events of several, which must have no event in common."""
         return _assemble(RawEvents.concatenate([view.raw() for view in views]))
+
+    def as_one(self, customer_key: str) -> CustomerView:
+        """The view of all these events as one customer's: as if every one of them had been sent under this key."""
+        if self.n_customers == 1:
+            return replace(self, customer_keys=np.array([customer_key], object))
+        raw = self.raw()
+        key = np.array([customer_key] if raw.row.size else [], object)
+        return _assemble(replace(raw, customer_keys=key, row=np.zeros_like(raw.row)))
 
     @property
     def n_customers(self) -> int:

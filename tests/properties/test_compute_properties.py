@@ -85,3 +85,17 @@ def test_union_of_any_two_parts_is_the_whole(rows, data):
     parts = [CustomerView.from_events(event_table(*part)) for part in (rows[:cut], rows[cut:])]
     joined = compute(CustomerView.union(parts), CHURN_FEATURES, AS_OF)
     assert same(joined.values, table_of(rows)[1].values)
+
+
+ARRAYS = ("customer_keys", "item_ids", "offsets", "occurred_us", "recorded_us", "item")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(events(), max_size=20))
+def test_several_customers_as_one_are_a_customer_who_did_all_of_it(rows):
+    one = CustomerView.from_events(event_table(*rows)).as_one("k")
+    sent = CustomerView.from_events(event_table(*(row | {"customer_key": "k"} for row in rows)))
+    for name in ARRAYS:
+        assert np.array_equal(getattr(one, name), getattr(sent, name))
+    for name, column in sent.columns.items():
+        assert np.array_equal(one.columns[name], column)
