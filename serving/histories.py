@@ -1,7 +1,8 @@
 """The compact history of each customer: the sealed log as loaded at the start, and what was accepted since.
 
-The tail is read from the store by sequence number, so every process sees what any of them accepted. One thread uses
-a `Histories`; the views it hands out never change and may be read anywhere.
+The tail is read from the store by sequence number, so every process sees what any of them accepted. What a customer
+did as a visitor before logging in is part of the customer's history; see visitor_links. One thread uses a `Histories`;
+the views it hands out never change and may be read anywhere.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from features.customer_view import CustomerView
 from features.event_log import EventLog
 from features.schema import EVENTS
 from serving.store import EVENT_FIELDS, EventRow, Store
+from serving.visitor_links import VisitorLinks
 
 __all__ = ["Histories", "SealedHistory", "to_events"]
 
@@ -98,6 +100,8 @@ class Histories:
         self.currency = sealed.currency
         self.latest_recorded_us: dict[str, int] = {}
         self._tail = store.tail()
+        self._links = VisitorLinks()
+        self._links_seq = -1  # none were read
         self._seq = store.sealed_until(sealed.version)  # what the log holds is not read a second time
         self._rows: dict[str, list[EventRow]] = {}
         self._views: dict[str, tuple[int, CustomerView]] = {}  # the one asked for last stands last
@@ -119,6 +123,8 @@ class Histories:
             UnavailableError: the store cannot be read now; what is in memory stays as it is.
         """
         rows = self._tail.after(self._seq)
+        if rows or self._links_seq < 0:  # a new link comes with an event
+            self._link(self._tail.links_after(self._links_seq))
         for row in rows:
             self._seq = row["seq"]
             if not self._is_sealed(row):
@@ -138,10 +144,9 @@ class Histories:
         tail = self._rows.get(customer_key, _NOTHING)
         n_merged, view = self._views.pop(customer_key, (0, None))
         if view is None:
-            row = self.sealed.view.rows_of((customer_key,))
-            view = None if row[0] < 0 else self.sealed.view.select(row)
+            view = self._sealed_of(customer_key)
         if n_merged < len(tail):
-            newer = CustomerView.from_events(to_events(tail[n_merged:]))
+            newer = CustomerView.from_events(to_events(tail[n_merged:])).as_one(customer_key)
             view = newer if view is None else CustomerView.union([view, newer])
         if view is not None:
             self._views[customer_key] = (len(tail), view)
@@ -149,13 +154,23 @@ class Histories:
                 del self._views[next(iter(self._views))]
         return view
 
+    def together(self, customer_key: str, visitor_key: str) -> CustomerView | None:
+        """The view of a customer who is here as this visitor, whose events count for this once if nobody owns them."""
+        known = self.history(customer_key)
+        visitor = None if self._links.knows(visitor_key) else self.history(visitor_key)
+        if visitor is None:
+            return known
+        here = visitor.as_one(customer_key)
+        return here if known is None else CustomerView.union([known, here])
+
     def many(self, customer_keys: Collection[str]) -> tuple[CustomerView, ...]:
         """Views that together hold the given customers (distinct) as far as anything is known of them."""
         if len(customer_keys) == 1:
             view = self.history(next(iter(customer_keys)))
             return () if view is None else (view,)
-        tails = [view for key in customer_keys if key in self._rows and (view := self.history(key)) is not None]
-        rows = self.sealed.view.rows_of([key for key in customer_keys if key not in self._rows])
+        moved = {key for key in customer_keys if key in self._rows or self._links.visitors_of(key)}
+        tails = [view for key in customer_keys if key in moved and (view := self.history(key)) is not None]
+        rows = self.sealed.view.rows_of([key for key in customer_keys if key not in moved])
         rows = np.sort(rows[rows >= 0])
         return (*tails, self.sealed.view.select(rows)) if rows.size else tuple(tails)
 
@@ -164,9 +179,39 @@ class Histories:
         version = row["sealed_version"]
         return (version is not None and version <= self.sealed.version) or self.sealed.has(row["event_id"])
 
+    def _sealed_of(self, customer_key: str) -> CustomerView | None:
+        """What the log holds of the customer, under the own key and under those of visitors who logged in since."""
+        visitors = self._links.visitors_of(customer_key)
+        theirs = [key for key in visitors if self._links.owner_of_sealed(key) == customer_key] if visitors else []
+        rows = self.sealed.view.rows_of((customer_key, *theirs))
+        rows = np.sort(rows[rows >= 0])
+        return self.sealed.view.select(rows).as_one(customer_key) if rows.size else None
+
     def _take(self, row: EventRow) -> None:
         key = row["customer_key"]
-        self._rows.setdefault(key, []).append(row)
-        self.latest_recorded_us[key] = max(row["recorded_at"], self.latest_recorded_us.get(key, 0))
+        self._credit(key, row)
+        owner = self._links.owner(key, row["seq"])
+        if owner is not None:
+            self._credit(owner, row)
         if self.currency is None and row["amount_minor"] is not None:
             self.currency = row["currency"]
+
+    def _credit(self, key: str, row: EventRow) -> None:
+        self._rows.setdefault(key, []).append(row)
+        self.latest_recorded_us[key] = max(row["recorded_at"], self.latest_recorded_us.get(key, 0))
+
+    def _link(self, links: Sequence[EventRow]) -> None:
+        """Take links in; the events that change hands with them go where they belong."""
+        self._links_seq = links[-1]["seq"] if links else max(self._links_seq, 0)
+        for visitor, customers in self._links.take(links).items():
+            theirs = self._rows.get(visitor, _NOTHING)
+            places = {row["seq"] for row in theirs}
+            for customer in customers:
+                self._views.pop(customer, None)
+                own = [row for row in self._rows.pop(customer, _NOTHING) if row["seq"] not in places]
+                if own:
+                    self._rows[customer] = own
+            for row in theirs:
+                owner = self._links.owner(visitor, row["seq"])
+                if owner is not None:
+                    self._credit(owner, row)

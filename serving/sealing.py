@@ -1,17 +1,24 @@
 """Move accepted events from the store into the sealed log: append first, mark after.
 
 A crash between the two repeats the append, which the log ignores event by event; nothing is lost or doubled.
+
+What a visitor did whom a login has linked by now is sealed under the customer's key, so training sees one customer.
+What was sealed before the login stays under the visitor's own key.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from features.event_log import EventLog
 from serving.histories import to_events
-from serving.store import Store, accepted_events
+from serving.store import EventRow, Store, accepted_events
+from serving.visitor_links import VisitorLinks, links_of_unsealed
 
 __all__ = ["Sealed", "count_unsealed", "seal"]
 
@@ -46,12 +53,32 @@ def seal(store: Store, log: EventLog, *, batch: int = _BATCH) -> Sealed:
     while True:
         with store.read() as connection:
             rows = connection.execute(query).mappings().all()
+            owners = links_of_unsealed(connection)
         if not rows:
             return Sealed(n_sealed, n_known, log.version)
-        appended = log.append(to_events(rows))
+        events = _under_their_owners(rows, owners, log)
+        appended = log.append(events)
         first, last = rows[0]["seq"], rows[-1]["seq"]
         mark = sa.update(accepted_events).values(sealed_version=appended.version)
         with store.write() as connection:
             connection.execute(mark.where(columns.seq.between(first, last), columns.sealed_version.is_(None)))
         n_sealed += appended.n_appended
-        n_known += appended.n_duplicates
+        n_known += appended.n_duplicates + len(rows) - events.num_rows
+
+
+def _under_their_owners(rows: Sequence[EventRow], links: VisitorLinks, log: EventLog) -> pa.Table:
+    """The events, those of linked visitors under the keys of their customers.
+
+    Without those that an earlier run, which ended before it marked them, sealed under the visitor's key: a login may
+    have come between.
+    """
+    events = to_events(rows)
+    owners = [links.owner(row["customer_key"], row["seq"]) for row in rows]
+    linked = [row["customer_key"] for row, owner in zip(rows, owners, strict=True) if owner is not None]
+    if not linked:
+        return events
+    keys = [owner or row["customer_key"] for row, owner in zip(rows, owners, strict=True)]
+    place = events.schema.get_field_index("customer_key")
+    moved = events.set_column(place, events.schema.field(place), pa.array(keys, pa.string()))
+    before = log.read(columns=["event_id"], customer_keys=sorted(set(linked)))["event_id"]
+    return moved.filter(pc.invert(pc.is_in(moved["event_id"], value_set=before.combine_chunks())))

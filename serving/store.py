@@ -1,4 +1,4 @@
-"""The service's own database: accepted events, decisions, the rollout and its append-only log, early warnings.
+"""The service's own database: accepted events, links of visitors, decisions, the rollout and its log, early warnings.
 
 SQLite in WAL mode with synchronous=FULL: a commit returns after the write-ahead log is on disk, so what was
 acknowledged survives a killed process and a lost power supply. Writers take the lock at BEGIN, so a reader never
@@ -30,6 +30,7 @@ __all__ = [
     "early_warnings",
     "promotions",
     "rollouts",
+    "visitor_links",
     "warned_customers",
 ]
 
@@ -131,6 +132,19 @@ warned_customers = sa.Table(
     sqlite_with_rowid=False,
 )
 
+visitor_links = sa.Table(
+    "visitor_links",
+    metadata,
+    sa.Column("seq", sa.Integer(), primary_key=True, autoincrement=True),
+    sa.Column("anonymous_key", sa.Text(), nullable=False),
+    sa.Column("from_seq", sa.BigInteger(), nullable=False),  # the accepted event that made the link
+    sa.Column("customer_key", sa.Text()),  # null where the customer was forgotten
+    sa.Column("linked_us", sa.BigInteger(), nullable=False),
+    sa.Index("visitor_links_anonymous_key", "anonymous_key", "from_seq", unique=True),
+    sa.Index("visitor_links_customer_key", "customer_key"),
+    sqlite_autoincrement=True,
+)
+
 _APPEND_ONLY = tuple(
     f"CREATE TRIGGER IF NOT EXISTS promotions_no_{verb.lower()} BEFORE {verb} ON promotions "
     "BEGIN SELECT RAISE(ABORT, 'the promotion log is append-only'); END"
@@ -139,6 +153,7 @@ _APPEND_ONLY = tuple(
 _UPGRADES = {1: ("ALTER TABLE decisions ADD COLUMN propensities TEXT",)}
 """By schema found, what makes the next one of it; rows are kept."""
 _NEWER = sa.select(accepted_events).where(accepted_events.c.seq > sa.bindparam("seq")).order_by(accepted_events.c.seq)
+_NEWER_LINKS = sa.select(visitor_links).where(visitor_links.c.seq > sa.bindparam("seq")).order_by(visitor_links.c.seq)
 
 
 class Store:
@@ -244,6 +259,14 @@ class Tail:
         """Accepted events with a higher sequence number, in order."""
         with _translated():
             return self._connection.execute(_NEWER, {"seq": seq}).mappings().all()
+
+    def links_after(self, seq: int) -> Sequence[sa.RowMapping]:
+        """Links of visitors with a higher number of their own, in order.
+
+        A link is committed with the event that makes it: read after the events, none is missing for any of them.
+        """
+        with _translated():
+            return self._connection.execute(_NEWER_LINKS, {"seq": seq}).mappings().all()
 
     def close(self) -> None:
         """Give the connection back."""

@@ -28,7 +28,8 @@ async def post_events(request: Request) -> Response:
     runtime = ready(request)
     body = await body_of(request, EventsBody)
     fitting, rejected = rejections(body.events)
-    rows, named = [], {}
+    rows: list[tuple[dict[str, Any], str | None]] = []
+    named: dict[str, str | None] = {}
     latest_us, currency = runtime.clock() + CLOCK_SKEW_US, runtime.histories.currency
     for index, event in fitting:
         row = _row(runtime, event)
@@ -41,7 +42,7 @@ async def post_events(request: Request) -> Response:
             rejected.append({"index": index, "code": "currency", "message": message})
         else:
             currency = currency or event.currency
-            rows.append(row)
+            rows.append((row, _visitor(runtime, event)))
             named[row["customer_key"]] = event.customer_id
     await _met(runtime, named)
     accepted, deduplicated = await _kept(runtime, rows)
@@ -63,13 +64,17 @@ async def _met(runtime: Runtime, named: dict[str, str | None]) -> None:
         await to_thread.run_sync(runtime.met.meet, new)
 
 
-async def _kept(runtime: Runtime, rows: list[dict[str, Any]]) -> tuple[int, int]:
-    """(accepted, duplicates) after the commit; events of the sealed log are known already."""
+async def _kept(runtime: Runtime, rows: list[tuple[dict[str, Any], str | None]]) -> tuple[int, int]:
+    """(accepted, duplicates) after the commit; events of the sealed log are known already.
+
+    A row comes with the key of the visitor whom it names beside the customer; both are linked in the same commit.
+    """
     sealed = runtime.histories.sealed
-    new = [row for row in rows if not sealed.has(row["event_id"])]
+    new = [one for one in rows if not sealed.has(one[0]["event_id"])]
     if not new:
         return 0, len(rows)
-    accepted, repeated = await asyncio.wrap_future(runtime.intake.submit(new))
+    taken = runtime.intake.submit([row for row, _ in new], [visitor for _, visitor in new])
+    accepted, repeated = await asyncio.wrap_future(taken)
     return accepted, repeated + len(rows) - len(new)
 
 
@@ -81,3 +86,10 @@ def _row(runtime: Runtime, event: EventBody) -> dict[str, Any]:
         row["customer_key"] = runtime.pseudonyms.of_anonymous(str(event.anonymous_id))
     row["occurred_at"] = parse_instant(event.occurred_at)
     return row
+
+
+def _visitor(runtime: Runtime, event: EventBody) -> str | None:
+    """The visitor whom an event of a customer names as well, as that of a login does."""
+    if event.customer_id is None or event.anonymous_id is None:
+        return None
+    return runtime.pseudonyms.of_anonymous(event.anonymous_id)
