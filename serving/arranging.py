@@ -238,7 +238,7 @@ class _Filling:
         if kind == PINNED:
             return self._pins.pop(self._position if self._position in self._pins else next(iter(self._pins)))
         bar = self._bars[kind]
-        rank = int(np.argmax(self._marginal.values + bar))
+        rank = int((self._marginal.values + bar).argmax())
         bar[rank] = -np.inf
         self._left[kind] -= 1
         self._n_sponsored += kind == SPONSORED

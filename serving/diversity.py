@@ -56,23 +56,27 @@ class Likeness:
         return None if self.vectors is None else _directions(self.vectors[places])
 
 
-@dataclass(frozen=True, eq=False)
 class _Among:
-    directions: Vectors | None
-    categories: Codes
-    same_category: float
+    """Some items, ready to be compared; what `to` returns is written anew by the next call."""
 
-    def to(self, direction: Vectors | None, category: int) -> Floats:
-        """Similarity (m,) of every item to one."""
+    def __init__(self, directions: Vectors | None, categories: Codes, same_category: float) -> None:
+        self.directions = directions
+        self.categories = categories
+        self._same_category = 1.0 if directions is None else same_category
+        self._similar = np.zeros(len(categories), np.float32)
+
+    def to(self, direction: Vectors | None, category: int) -> Vectors:
+        """Similarity float32 (m,) of every item to one."""
+        similar = self._similar
         if self.directions is None or direction is None:
-            same = self.categories == category if category >= 0 else np.zeros(len(self.categories), np.bool_)
-            return same.astype(np.float64)
-        found: Floats = np.maximum(self.directions @ direction, 0.0).astype(np.float64)
-        if self.same_category:
-            found *= 1.0 - self.same_category
-            if category >= 0:
-                found[self.categories == category] += self.same_category
-        return found
+            similar[:] = 0.0
+        else:
+            np.dot(self.directions, direction, out=similar)
+            np.maximum(similar, 0.0, out=similar)
+            similar *= 1.0 - self._same_category
+        if category >= 0 and self._same_category:
+            np.add(similar, self._same_category, out=similar, where=self.categories == category)
+        return similar
 
 
 class Marginal:
@@ -84,12 +88,12 @@ class Marginal:
 
     def __init__(self, places: Ints, relevance: Floats, likeness: Likeness, dial: float) -> None:
         """Items in the order of relevance, the best first."""
-        self.values: Floats = (1.0 - dial) * relevance
-        self._relevant = self.values
+        self._relevant: Floats = (1.0 - dial) * relevance
+        self.values = self._relevant.copy()
         self._likeness = likeness
         self._places = places
         self._dial = dial
-        self._largest = np.zeros(len(places))
+        self._largest = np.zeros(len(places), np.float32)
         self._largest[MOST_COMPARED:] = 1.0
         self._among = likeness.among(places[:MOST_COMPARED]) if dial else None
         if self._among is not None:
@@ -120,7 +124,8 @@ class Marginal:
         np.maximum(largest, among.to(direction, category), out=largest)
 
     def _compare(self) -> None:
-        self.values = self._relevant - self._dial * self._largest
+        np.multiply(self._largest, -self._dial, out=self.values)
+        self.values += self._relevant
 
 
 def mmr(places: Ints, relevance: Floats, likeness: Likeness, dial: float, k: int) -> Ints:
@@ -148,7 +153,7 @@ def mmr(places: Ints, relevance: Floats, likeness: Likeness, dial: float, k: int
     taken = np.zeros(len(places))
     chosen: list[int] = []
     for _ in range(min(k, len(places))):
-        row = int(np.argmax(marginal.values + taken))
+        row = int((marginal.values + taken).argmax())
         chosen.append(row)
         taken[row] = -np.inf
         marginal.choose(row)
