@@ -11,7 +11,7 @@ export BENTOML_DO_NOT_TRACK := True
 export OPENBLAS_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint types unit bench bench-features bench-import bench-train bench-batch-scoring bench-known-answers bench-reasons bench-slates bench-http bench-cdnow bench-shop-churn bench-churn-tables bench-off-policy lock clean
+.PHONY: help install demo test check lint types unit bench bench-features bench-import bench-train bench-batch-scoring bench-known-answers bench-reasons bench-slates bench-http bench-cdnow bench-shop-churn bench-churn-tables bench-off-policy bench-published-tables lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
@@ -90,6 +90,9 @@ bench-off-policy: $(READY) ## a policy's value from another one's log; make benc
 
 bench-cdnow: $(READY) ## order counts beside BG/NBD on CDNOW; make bench-cdnow CDNOW=FILE for another sample
 	$(BIN)/python -m benchmarks.bench_cdnow $(if $(CDNOW),--path $(CDNOW))
+
+bench-published-tables: $(READY) ## recommenders beside published tables; ONLY=gowalla FOLDER=DIR for other files
+	OPENBLAS_NUM_THREADS=2 $(BIN)/python -m benchmarks.bench_published_tables $(if $(ONLY),--only $(ONLY)) $(if $(FOLDER),--path $(FOLDER))
 
 lock: $(READY) ## write the lock files anew
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
