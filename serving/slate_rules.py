@@ -29,20 +29,22 @@ LARGEST_FACTOR = 10.0
 """Bounds of a boost, and of all boosts of one item together."""
 
 _LAST_POSITION = 1_000
-_MOST_BOOSTS = 50
+_MOST_BOOSTS = 100
 _MOST_SPONSORED = 1_000
 _LONGEST_DAYS = 3_650.0
 
 
 @dataclass(frozen=True)
 class Boost:
-    """The items that a filter lets through count `factor` times as much: above 1 more, below 1 less."""
+    """The items that a filter lets through count `factor` times as much: above 1 more, below 1 less.
+
+    `where` is read by the rules that hold the boost, or by who asks for it in a request.
+    """
 
     where: str
     factor: float
 
     def __post_init__(self) -> None:
-        _check_filter("boosts.where", self.where)
         _check_number("boosts.factor", self.factor, SMALLEST_FACTOR, LARGEST_FACTOR)
 
 
@@ -161,6 +163,8 @@ class SlateRules:
     def __post_init__(self) -> None:
         if self.where:
             _check_filter("where", self.where)
+        for number, boost in enumerate(self.boosts):
+            _check_filter(f"boosts[{number}].where", boost.where)
         _check_number("min_relevance", self.min_relevance, 0.0, 1.0)
         if len(self.boosts) > _MOST_BOOSTS:
             raise _refused("boosts", f"{len(self.boosts)} long", f"at most {_MOST_BOOSTS} of them")

@@ -250,8 +250,8 @@ def test_rules_are_read_from_settings_and_unknown_keys_are_refused():
     [
         ({"where": "price <"}, "where: the filter cannot be read at character 8"),
         ({"boosts": [{"where": "in_stock = true", "factor": 11}]}, "boosts.factor is 11"),
-        ({"boosts": [{"where": "", "factor": 2}]}, "boosts.where"),
-        ({"boosts": [{"where": "in_stock = true", "factor": 2}] * 51}, "at most 50"),
+        ({"boosts": [{"where": "", "factor": 2}]}, r"boosts\[0\]\.where"),
+        ({"boosts": [{"where": "in_stock = true", "factor": 2}] * 101}, "at most 100"),
         ({"pinned": [{"item_id": "a", "position": 0}]}, "pinned.position is 0"),
         ({"pinned": [{"item_id": "a", "position": 1}, {"item_id": "b", "position": 1}]}, "twice the same position"),
         ({"pinned": [{"item_id": "a", "position": 1}, {"item_id": "a", "position": 2}]}, "twice the same item"),
