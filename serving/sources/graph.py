@@ -60,14 +60,11 @@ class GraphFilterSource:
         parts = []
         for start in range(0, histories.n_customers, step):
             stop = min(start + step, histories.n_customers)
-            dense = np.full((stop - start, self.n_items), np.nan, np.float32)
-            for row in range(start, stop):
-                if histories.cold[row]:
-                    continue
-                vector, places, sums = self._read(histories, row)
-                own = self.given @ vector
-                own[places] += sums
-                dense[row - start] = own
+            read = [self._read(histories, row) for row in range(start, stop)]
+            dense = np.stack([vector for vector, _, _ in read]) @ self.given.T
+            for row, (_, places, sums) in enumerate(read):
+                dense[row, places] += sums
+            dense[histories.cold[start:stop]] = np.nan
             parts.append(best_of(dense, limit, allowed, None if excluded is None else excluded.part(start, stop)))
         return Proposals.together(parts, limit)
 
