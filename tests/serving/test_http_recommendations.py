@@ -119,7 +119,7 @@ def test_what_is_out_of_stock_is_not_shown(running: Running) -> None:
 
 
 def test_what_was_shown_is_kept_with_the_chance_of_each_item(running: Running) -> None:
-    answer = running.call("POST", "/v1/recommendations", json={"customer_id": "c1", "limit": 2})
+    answer = running.call("POST", "/v1/recommendations", json={"limit": 2})
     slates = read_slates(Store.open(running.shop.workspace.store), NOW_US + DAY_US)
     assert slates.decision_ids == (answer.json()["recommendation_id"],)
     assert [slates.item_ids[item] for item in slates.item] == ids(answer)
