@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from serving.sources.buy_again import BuyAgainSource
+from serving.sources.content import ContentSource
 from serving.sources.factors import FactorSource
 from serving.sources.graph import GraphFilterSource
 from serving.sources.neighbours import NeighbourSource
+from serving.sources.next_basket import NextBasketSource
 from serving.sources.popularity import CategoryPopularitySource, PopularitySource
+from serving.sources.session_knn import SessionKnnSource
 from serving.sources.source import CandidateSource
 from serving.sources.transitions import TransitionSource
 
@@ -17,10 +20,13 @@ __all__ = ["SOURCE_KINDS"]
 _CLASSES: tuple[type[CandidateSource], ...] = (
     BuyAgainSource,
     CategoryPopularitySource,
+    ContentSource,
     FactorSource,
     GraphFilterSource,
     NeighbourSource,
+    NextBasketSource,
     PopularitySource,
+    SessionKnnSource,
     TransitionSource,
 )
 
