@@ -11,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from features.errors import ArtefactError
-from serving.ranking_features import BLEND_SCORE, feature_names, fingerprint
+from serving.ranking import Asked, Candidates, blend
+from serving.ranking_features import Context, ItemFacts, feature_names, fingerprint, pair_features
+from serving.sources.histories import Histories
 from serving.trees import Trees
 
 __all__ = ["RANKER_FILE", "Ranker"]
@@ -29,6 +31,7 @@ class Ranker:
 
     Attributes:
         sources: names of the sources of its features, in their order.
+        weights: of the same sources in the blend that it was trained on, above 0.
         trees: of the objective "lambdarank".
         blend_scale: the trees add to the blend's score times this; above 0.
 
@@ -39,33 +42,63 @@ class Ranker:
     """
 
     sources: tuple[str, ...]
+    weights: tuple[float, ...]
     trees: Trees
     blend_scale: float
 
     def __post_init__(self) -> None:
         if self.trees.feature_names != feature_names(self.sources) or self.trees.objective != "lambdarank":
             raise ArtefactError(f"the ranker's trees are of other features than its sources have; {_AGAIN}")
+        if len(self.weights) != len(self.sources) or not all(0 < weight < math.inf for weight in self.weights):
+            raise ArtefactError(f"the ranker needs a weight above 0 for each of its sources; {_AGAIN}")
         if not 0 < self.blend_scale < math.inf:
             raise ArtefactError(f"the ranker's blend_scale is {self.blend_scale}, not a number above 0; {_AGAIN}")
 
-    def scores(self, features: Floats) -> Floats:
-        """float64 (n, m) in [0, 1] for features float64 (n, m, f); higher is better, each pair's is its row's alone.
+    def scores(self, features: Floats, blended: Floats) -> Floats:
+        """float64 (n, m) in [0, 1]; higher is better, and each pair's is its row's alone.
 
         The logistic function of what the trees and the blend add up to: between two items of one customer the
-        difference of that sum is the log-odds that the one is turned to rather than the other. NaN where the blend is.
+        difference of that sum is the log-odds that the one is turned to rather than the other.
+
+        Args:
+            features: float64 (n, m, f), of `pair_features`.
+            blended: float64 (n, m), the score of the blend that is corrected.
         """
         n, m, n_features = features.shape
         if not n * m:
             return np.zeros((n, m))
-        margins = self.trees.margins(features.reshape(n * m, n_features)).reshape(n, m)
-        margins += self.blend_scale * features[:, :, self.trees.feature_names.index(BLEND_SCORE)]
+        margins = self.trees.margins(features.reshape(n * m, n_features)).reshape(n, m) + self.blend_scale * blended
         found: Floats = np.round(0.5 + 0.5 * np.tanh(0.5 * margins), _DECIMALS)
         return found
+
+    def order(
+        self,
+        found: Candidates,
+        asked: Asked,
+        histories: Histories,
+        facts: ItemFacts,
+        context: Context | None = None,
+    ) -> Floats | None:
+        """What decides about candidates, float64 (n, m); None where one of its sources was not asked.
+
+        The trees see the blend that they were trained on and correct the one that is asked for. Cold customers, of
+        whom they know nothing, keep the latter.
+        """
+        place_of = {source.name: place for place, source in enumerate(asked.sources)}
+        if not found.places.shape[1] or not place_of.keys() >= set(self.sources):
+            return None
+        own = [place_of[name] for name in self.sources]
+        seen = Candidates(found.places, tuple(found.scores[i] for i in own), tuple(found.best[i] for i in own))
+        fitted = blend(seen, [np.full(histories.n_customers, weight) for weight in self.weights]).total
+        total = blend(found, asked.weights).total
+        learned = self.scores(pair_features(seen, fitted, histories, facts, context), total)
+        return np.where(histories.cold[:, None], total, learned)
 
     def to_parts(self) -> tuple[dict[str, Any], bytes]:
         """What JSON can hold, and the content of RANKER_FILE."""
         described = {
             "sources": list(self.sources),
+            "weights": list(self.weights),
             "blend_scale": self.blend_scale,
             "features": fingerprint(self.sources),
         }
@@ -78,12 +111,13 @@ class Ranker:
         Raises:
             ArtefactError: something is missing or altered, or it was made for other features.
         """
-        sources, scale = described.get("sources"), described.get("blend_scale")
+        sources, weights = described.get("sources"), described.get("weights")
         if not isinstance(sources, list) or not all(isinstance(name, str) for name in sources):
             raise ArtefactError(f"the ranker does not name its sources; {_AGAIN}")
-        if not isinstance(scale, int | float):
-            raise ArtefactError(f"the ranker needs the number blend_scale; {_AGAIN}")
+        scale = described.get("blend_scale")
+        if not isinstance(weights, list) or not all(isinstance(one, int | float) for one in (*weights, scale)):
+            raise ArtefactError(f"the ranker's weights and blend_scale must be numbers; {_AGAIN}")
         if described.get("features") != fingerprint(sources):
             raise ArtefactError(f"the ranker was made for other features than this version computes; {_AGAIN}")
-        trees = Trees.from_bytes(text, feature_names(sources), RANKER_FILE, "lambdarank")
-        return cls(tuple(sources), trees, float(scale))
+        trees = Trees.from_bytes(bytes(text), feature_names(sources), RANKER_FILE, "lambdarank")
+        return cls(tuple(sources), tuple(float(one) for one in weights), trees, float(described["blend_scale"]))

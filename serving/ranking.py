@@ -21,7 +21,9 @@ __all__ = [
     "blend",
     "check_weights",
     "gather",
+    "given_places",
     "judge",
+    "n_filtered",
     "normalise",
     "rank",
     "top_k",
@@ -81,14 +83,20 @@ def gather(
     limit: int | Sequence[int],
     allowed: Bools | None = None,
     excluded: Excluded | None = None,
+    weights: Sequence[Floats] | None = None,
 ) -> Candidates:
-    """The first `limit` of each source together, each judged by every source; a limit for all or one for each."""
+    """The first `limit` of each source together, each judged by every source; a limit for all or one for each.
+
+    A source proposes nothing to customers for whom it has the weight 0; `weights` are as in `Asked`.
+    """
     if not sources:
         return Candidates(np.empty((histories.n_customers, 0), np.int64), (), ())
     limits = [limit] * len(sources) if isinstance(limit, int) else limit
     found = [source.propose(histories, own, allowed, excluded) for source, own in zip(sources, limits, strict=True)]
-    places = _distinct(np.concatenate([one.places for one in found], axis=1))
-    return _judged(sources, histories, places, [one.best for one in found])
+    proposed = [one.places for one in found]
+    if weights is not None:
+        proposed = [np.where(w[:, None] > 0, one, -1) for one, w in zip(proposed, weights, strict=True)]
+    return _judged(sources, histories, _distinct(np.concatenate(proposed, axis=1)), [one.best for one in found])
 
 
 def judge(sources: Sequence[CandidateSource], histories: Histories, places: Ints) -> Candidates:
@@ -112,6 +120,24 @@ def _distinct(places: Ints) -> Ints:
     ordered = np.sort(ordered, axis=1)
     fullest = int((ordered >= 0).sum(axis=1).max(initial=0))
     return ordered[:, ordered.shape[1] - fullest :]
+
+
+def n_filtered(eligible: Bools, owned: Excluded | None, pool: Bools | None, n_customers: int) -> Ints:
+    """int64 (n,): how many items of the pool, or of the catalogue, are not open to each customer."""
+    n_open = np.full(n_customers, int(eligible.sum()))
+    if owned is not None:
+        rows = np.repeat(np.arange(n_customers), np.diff(owned.offsets))
+        n_open -= np.bincount(rows, eligible[owned.items], minlength=n_customers).astype(np.int64)
+    return (len(eligible) if pool is None else int(pool.sum())) - n_open
+
+
+def given_places(places: Ints, n_customers: int, owned: Excluded | None) -> Ints:
+    """int64 (n, m): the same places for everyone, -1 where the customer owns the item."""
+    found = np.broadcast_to(places, (n_customers, len(places))).copy()
+    if owned is not None:
+        for row in range(n_customers):
+            found[row, np.isin(places, owned.of(row))] = -1
+    return found
 
 
 def check_weights(weights: Mapping[str, float], where: str) -> None:
@@ -168,7 +194,9 @@ def blend(found: Candidates, weights: Sequence[Floats]) -> Blended:
     return Blended(total(shares), shares, proposed)
 
 
-def rank(found: Candidates, asked: Asked, k: int, *, keep: bool = False, liked: bool = False) -> Ranked:
+def rank(
+    found: Candidates, asked: Asked, k: int, *, keep: bool = False, liked: bool = False, scores: Floats | None = None
+) -> Ranked:
     """The best k candidates of each customer, ties by place.
 
     Args:
@@ -177,6 +205,7 @@ def rank(found: Candidates, asked: Asked, k: int, *, keep: bool = False, liked: 
         k: at least 1.
         keep: candidates of which no source with weight has anything to say are ranked too, last.
         liked: only those with a score above 0.
+        scores: float64 (n, m), what decides in place of the blend's total.
     """
     n = len(found.places)
     if not found.places.shape[1]:
@@ -185,9 +214,10 @@ def rank(found: Candidates, asked: Asked, k: int, *, keep: bool = False, liked: 
     shown = found.places >= 0
     if not keep:
         shown &= blended.proposed
+    deciding = blended.total if scores is None else scores
     if liked:
-        shown &= blended.total > 0
-    columns = top_k(np.where(shown, blended.total, np.nan), k)
+        shown &= deciding > 0
+    columns = top_k(np.where(shown, deciding, np.nan), k)
     at = np.maximum(columns, 0)
     shares = [
         np.where(weight[:, None] > 0, np.take_along_axis(share, at, axis=1), -np.inf)
@@ -195,7 +225,7 @@ def rank(found: Candidates, asked: Asked, k: int, *, keep: bool = False, liked: 
     ]
     return Ranked(
         np.where(columns >= 0, np.take_along_axis(found.places, at, axis=1), -1),
-        np.take_along_axis(blended.total, at, axis=1),
+        np.take_along_axis(deciding, at, axis=1),
         np.argmax(np.stack(shares), axis=0),
     )
 

@@ -16,7 +16,9 @@ from features.errors import ArtefactError, ConfigurationError, DataError
 from features.interactions import ItemIndex
 from features.settings import read_settings
 from serving.catalogue import Catalogue
-from serving.ranking import Asked, Ranked, gather, judge, rank
+from serving.ranker import Ranker
+from serving.ranking import Asked, Ranked, gather, given_places, judge, n_filtered, rank
+from serving.ranking_features import ItemFacts
 from serving.recommender_files import SETTINGS_FILE, pack, unpack
 from serving.recommender_settings import RecommenderSettings
 from serving.slate import Slate, SlateItem
@@ -49,11 +51,13 @@ class Recommender:
         catalogue: the items and their attributes, as known when it was fitted.
         sources: the candidate sources, of distinct names, all of this catalogue.
         settings: as fitted.
+        ranker: orders what the sources propose; None: the blend does.
     """
 
     catalogue: Catalogue
     sources: tuple[CandidateSource, ...]
     settings: RecommenderSettings
+    ranker: Ranker | None = None
 
     @property
     def item_ids(self) -> tuple[str, ...]:
@@ -75,8 +79,13 @@ class Recommender:
         return next((source for source in self.sources if isinstance(source, BuyAgainSource)), None)
 
     def with_blend(self, weights: Mapping[str, float]) -> Recommender:
-        """The same sources with other blend weights: how one source is judged alone."""
-        return dataclasses.replace(self, settings=dataclasses.replace(self.settings, blend=dict(weights)))
+        """The same sources with other blend weights and no ranker: how one source, or the blend, is judged alone."""
+        settings = dataclasses.replace(self.settings, blend=dict(weights))
+        return dataclasses.replace(self, settings=settings, ranker=None)
+
+    @cached_property
+    def _facts(self) -> ItemFacts:
+        return ItemFacts.of(self.catalogue, self.sources)
 
     def mask(self, item_ids: Collection[str]) -> Bools:
         """Which items of the catalogue (bool (n_items,)) are among some ids. Make it once for a fixed list."""
@@ -138,7 +147,7 @@ class Recommender:
         cold = bool(histories.cold[0])
         return dataclasses.replace(
             self._slate(ranked, 0, asked, self.due(drawn, ranked.places), similar=similar),
-            filtered_count=int(_n_filtered(eligible, owned, pool, 1)[0]),
+            filtered_count=int(n_filtered(eligible, owned, pool, 1)[0]),
             strategy=_strategy(len(self.item_ids), similar=similar, cold=cold),
             fallback=not self.item_ids or (not similar and (bool(seed_items) or cold)),
             unknown_count=int(np.sum(self.index.positions_of(wanted) < 0)),
@@ -195,7 +204,7 @@ class Recommender:
 
     def to_files(self) -> dict[str, bytes]:
         """Its files, without code in them; the same recommender gives the same bytes."""
-        return {**self.catalogue.to_files(), **pack(dataclasses.asdict(self.settings), self.sources)}
+        return {**self.catalogue.to_files(), **pack(dataclasses.asdict(self.settings), self.sources, self.ranker)}
 
     @classmethod
     def from_files(cls, files: Mapping[str, Any]) -> Recommender:
@@ -205,12 +214,12 @@ class Recommender:
             ArtefactError: a file is missing, unreadable or does not fit; see `recommender_files.unpack`.
         """
         catalogue = Catalogue.from_files(files)
-        given, sources = unpack(files, len(catalogue))
+        given, sources, ranker = unpack(files, len(catalogue))
         try:
             settings = read_settings(RecommenderSettings, given)
         except ConfigurationError as error:
             raise ArtefactError(f"{SETTINGS_FILE}: {error}") from None
-        return cls(catalogue, sources, settings)
+        return cls(catalogue, sources, settings, ranker)
 
     def histories(self, view: CustomerView | None, as_of_us: int) -> Histories:
         """What the sources read of the customers of a view; of one nobody knows where there is none."""
@@ -269,7 +278,7 @@ class Recommender:
             weights: of the sources by name, in place of those fitted.
             excluded: what each customer is not to be shown.
             pool: bool (n_items,), rank those of these that are eligible, whether or not a source proposes them.
-            liked: only items with a score above 0.
+            liked: only items with a score above 0, by the blend.
             candidates: each source proposes at least so many.
             limits: how many a source proposes, by name, in place of what is fitted.
         """
@@ -278,11 +287,14 @@ class Recommender:
             allowed = None if eligible.all() else eligible
             least, usual = max(candidates, k or 0), self.settings.candidates
             wanted = [max(least, (limits or {}).get(source.name, usual)) for source in asked.sources]
-            found = gather(asked.sources, histories, wanted, allowed, excluded)
+            found = gather(asked.sources, histories, wanted, allowed, excluded, asked.weights)
         else:
-            found = judge(asked.sources, histories, _given(np.flatnonzero(eligible), histories.n_customers, excluded))
+            found = judge(
+                asked.sources, histories, given_places(np.flatnonzero(eligible), histories.n_customers, excluded)
+            )
         width = max(found.places.shape[1], 1) if k is None else k
-        return rank(found, asked, width, keep=pool is not None, liked=liked and pool is None), asked
+        learned = None if self.ranker is None or liked else self.ranker.order(found, asked, histories, self._facts)
+        return rank(found, asked, width, keep=pool is not None, liked=liked and pool is None, scores=learned), asked
 
     def due(self, histories: Histories, places: Ints) -> Floats:
         """(n, k): how due each place is, 0 for what the customer never bought."""
@@ -303,7 +315,7 @@ class Recommender:
             part = histories.part(start, min(start + _CUSTOMERS_AT_ONCE, view.n_customers))
             owned = _owned(part) if exclude_owned else None
             ranked, asked = self.ranked(part, eligible, k, excluded=owned)
-            yield part, ranked, asked, _n_filtered(eligible, owned, None, part.n_customers)
+            yield part, ranked, asked, n_filtered(eligible, owned, None, part.n_customers)
 
     def _slate(self, ranked: Ranked, row: int, asked: Asked, due: Floats, *, similar: bool) -> Slate:
         """The items of one row; the rest is the caller's."""
@@ -322,24 +334,6 @@ class Recommender:
 
 def _owned(histories: Histories) -> Excluded:
     return Excluded(histories.bought_offsets, histories.bought.items)
-
-
-def _n_filtered(eligible: Bools, owned: Excluded | None, pool: Bools | None, n_customers: int) -> Ints:
-    """int64 (n,): how many items of the pool, or of the catalogue, are not open to each customer."""
-    n_open = np.full(n_customers, int(eligible.sum()))
-    if owned is not None:
-        rows = np.repeat(np.arange(n_customers), np.diff(owned.offsets))
-        n_open -= np.bincount(rows, eligible[owned.items], minlength=n_customers).astype(np.int64)
-    return (len(eligible) if pool is None else int(pool.sum())) - n_open
-
-
-def _given(places: Ints, n_customers: int, owned: Excluded | None) -> Ints:
-    """int64 (n, m): the same places for everyone, -1 where the customer owns the item."""
-    found = np.broadcast_to(places, (n_customers, len(places))).copy()
-    if owned is not None:
-        for row in range(n_customers):
-            found[row, np.isin(places, owned.of(row))] = -1
-    return found
 
 
 def _check_k(k: int) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from features.errors import ArtefactError
 from serving import strict_json
 from serving.array_files import read_npy, write_npy
+from serving.ranker import RANKER_FILE, Ranker
 from serving.sources.kinds import SOURCE_KINDS
 from serving.sources.source import Arrays, CandidateSource
 
@@ -25,7 +26,9 @@ def array_file(source: str, array: str) -> str:
     return f"{source}.{array}.npy"
 
 
-def pack(settings: Mapping[str, Any], sources: Sequence[CandidateSource]) -> dict[str, bytes]:
+def pack(
+    settings: Mapping[str, Any], sources: Sequence[CandidateSource], ranker: Ranker | None = None
+) -> dict[str, bytes]:
     """File name -> content; equal input gives equal bytes."""
     files: dict[str, bytes] = {}
     described = []
@@ -34,13 +37,16 @@ def pack(settings: Mapping[str, Any], sources: Sequence[CandidateSource]) -> dic
         described.append({"name": source.name, "kind": source.kind, "settings": own, "arrays": sorted(arrays)})
         for name, array in arrays.items():
             files[array_file(source.name, name)] = write_npy(array)
-    document = {"format": _FORMAT, "settings": settings, "sources": described}
+    ordering = None
+    if ranker is not None:
+        ordering, files[RANKER_FILE] = ranker.to_parts()
+    document = {"format": _FORMAT, "settings": settings, "sources": described, "ranker": ordering}
     text = json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False)
     return {SETTINGS_FILE: text.encode("utf-8"), **files}
 
 
-def unpack(files: Mapping[str, Any], n_items: int) -> tuple[dict[str, Any], tuple[CandidateSource, ...]]:
-    """Settings and sources of `pack`, for a catalogue of `n_items`.
+def unpack(files: Mapping[str, Any], n_items: int) -> tuple[dict[str, Any], tuple[CandidateSource, ...], Ranker | None]:
+    """Settings, sources and ranker of `pack`, for a catalogue of `n_items`.
 
     A file is bytes or whatever has them, such as a memory map. The arrays are views of them, so that the processes that
     map a file share it.
@@ -62,7 +68,20 @@ def unpack(files: Mapping[str, Any], n_items: int) -> tuple[dict[str, Any], tupl
     for source in sources:
         if source.n_items != n_items:
             raise ArtefactError(f"{source.name} is of {source.n_items} items, the catalogue of {n_items}; {_AGAIN}")
-    return settings, sources
+    return settings, sources, _ranker(document.get("ranker"), files, {source.name for source in sources})
+
+
+def _ranker(described: Any, files: Mapping[str, Any], sources: Collection[str]) -> Ranker | None:
+    if described is None:
+        return None
+    if not isinstance(described, dict):
+        raise ArtefactError(f"{SETTINGS_FILE}: ranker must be a table or null; {_AGAIN}")
+    if RANKER_FILE not in files:
+        raise ArtefactError(f"the recommender has no file {RANKER_FILE}; copy the release again")
+    ranker = Ranker.from_parts(described, files[RANKER_FILE])
+    if not set(ranker.sources) <= set(sources):
+        raise ArtefactError(f"the ranker reads sources that the recommender does not have; {_AGAIN}")
+    return ranker
 
 
 def _source(described: Any, files: Mapping[str, Any]) -> CandidateSource:

@@ -15,7 +15,7 @@ MAY_IMPORT = {
 RESERVED = {
     "mlflow": {"training/tracking.py", "training/registry.py"},
     "bentoml": {"serving/service.py", "training/releasing.py"},
-    "lightgbm": {"serving/trees.py", "training/boosting.py"},
+    "lightgbm": {"serving/trees.py", "training/boosting.py", "training/ranker.py"},
     "implicit": {"training/sources/als.py"},
     "optuna": {"training/tuning.py"},
 }

@@ -6,7 +6,7 @@ ranker sees scores as good as they will be, and not those of items that a source
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import lightgbm as lgb
@@ -152,7 +152,8 @@ def fit_ranker(
     if len(useful) < settings.min_customers:
         reason = f"{len(useful)} customers turned to a candidate, fewer than {settings.min_customers}"
         return None, RankerChoice(used=False, reason=reason, n_customers=len(useful))
-    rows = _Rows(pairs, tuple(source.name for source in sources), settings, seed)
+    weights_by_name = {source.name: weight for source, weight in zip(sources, weights, strict=True)}
+    rows = _Rows(pairs, weights_by_name, settings, seed)
     blended, learned, rounds = _judged(rows, rng.permutation(pairs.n_customers), useful)
     intervals = bootstrap_means(np.column_stack((blended, learned, learned - blended)), rng, settings.n_replicates)
     of_blend, of_ranker, gain = (Estimate(*one) for one in intervals.tolist())
@@ -165,15 +166,14 @@ def fit_ranker(
 def _judged(rows: _Rows, order: Ints, useful: Ints) -> tuple[Floats, Floats, int]:
     """NDCG@10 of the blend and of a ranker that has not seen the customer, float64 (n,) each; trees on average."""
     pairs, settings = rows.pairs, rows.settings
-    blended = pairs.found(np.arange(pairs.n_customers), pairs.values[:, rows.names.index(BLEND_SCORE)])
+    blended = pairs.found(np.arange(pairs.n_customers), rows.blended)
     learned, n_trees = np.empty(pairs.n_customers), []
     for fold in range(settings.folds):
         held_out = np.sort(order[fold :: settings.folds])
         others = order[~np.isin(order, held_out) & np.isin(order, useful)]
         n_stopping = max(1, round(settings.stopping_share * len(others)))
         ranker = rows.ranker(np.sort(others[n_stopping:]), settings.trees.max_rounds, np.sort(others[:n_stopping]))
-        scores = ranker.scores(pairs.values[pairs.rows_of(held_out)][None])[0]
-        learned[held_out] = pairs.found(held_out, scores)
+        learned[held_out] = pairs.found(held_out, rows.scores(ranker, held_out))
         n_trees.append(ranker.trees.n_trees)
     return blended, learned, max(1, round(float(np.mean(n_trees))))
 
@@ -181,9 +181,9 @@ def _judged(rows: _Rows, order: Ints, useful: Ints) -> tuple[Floats, Floats, int
 class _Rows:
     """The pairs in LightGBM's bins, from which every ranker takes its customers."""
 
-    def __init__(self, pairs: _Pairs, sources: tuple[str, ...], settings: RankerSettings, seed: int) -> None:
-        self.pairs, self.settings, self.sources = pairs, settings, sources
-        self.names = feature_names(sources)
+    def __init__(self, pairs: _Pairs, weights: Mapping[str, float], settings: RankerSettings, seed: int) -> None:
+        self.pairs, self.settings, self.weights = pairs, settings, weights
+        self.names = feature_names(tuple(weights))
         trees = settings.trees
         self._parameters: dict[str, object] = {
             "objective": "lambdarank",
@@ -207,12 +207,22 @@ class _Rows:
         names = list(column_names(self.names))
         self._dataset = lgb.Dataset(pairs.values, pairs.labels, feature_name=names, params=self._parameters).construct()
 
+    @property
+    def blended(self) -> Floats:
+        """float64 (p,): the blend's score of every pair."""
+        found: Floats = self.pairs.values[:, self.names.index(BLEND_SCORE)]
+        return found
+
+    def scores(self, ranker: Ranker, customers: Ints) -> Floats:
+        """What a ranker gives to the candidates of ascending customers, one after the other."""
+        rows = self.pairs.rows_of(customers)
+        return ranker.scores(self.pairs.values[rows][None], self.blended[rows][None])[0]
+
     def _part(self, customers: Ints) -> lgb.Dataset:
         rows = self.pairs.rows_of(customers)
         part = self._dataset.subset(rows.tolist(), params=dict(self._parameters)).construct()
         part.set_label(self.pairs.labels[rows]).set_group(np.diff(self.pairs.offsets)[customers])
-        start = self.settings.blend_scale * self.pairs.values[rows, self.names.index(BLEND_SCORE)]
-        return part.set_init_score(start)
+        return part.set_init_score(self.settings.blend_scale * self.blended[rows])
 
     def ranker(self, customers: Ints, n_rounds: int, stopping: Ints | None = None) -> Ranker:
         """Trees fitted on ascending customers, until they no longer get better on the stopping ones."""
@@ -225,7 +235,8 @@ class _Rows:
             dict(self._parameters), self._part(customers), n_rounds, valid_sets=parts, callbacks=watched
         )
         text = booster.model_to_string(num_iteration=booster.best_iteration)
-        return Ranker(self.sources, Trees(self.names, text, "lambdarank"), self.settings.blend_scale)
+        trees = Trees(self.names, text, "lambdarank")
+        return Ranker(tuple(self.weights), tuple(self.weights.values()), trees, self.settings.blend_scale)
 
 
 def _drawn(n_customers: int, most_candidates: int, settings: RankerSettings, rng: np.random.Generator) -> Ints:
