@@ -55,6 +55,11 @@ class Workspace:
         return self.root / "snapshots"
 
     @property
+    def recipes(self) -> Path:
+        """The shop's own recipes of placements, one TOML file each; where there is none, those that are shipped."""
+        return self.root / "recipes"
+
+    @property
     def scores(self) -> Path:
         """Books of scores, one Parquet file a scoring; see `serving.score_book`."""
         return self.root / "scores"

@@ -115,6 +115,7 @@ def _routes() -> list[Route]:
     return [
         Route("/v1/customers/{customer_id:path}/churn", churn.customer_churn, methods=["GET"]),
         Route("/v1/recommendations", recommendations.recommendations, methods=["POST", "GET"]),
+        Route("/v1/rank", recommendations.rank, methods=["POST"]),
         Route("/v1/events", events.post_events, methods=["POST"]),
         Route("/v1/churn/score:batch", churn.score_batch, methods=["POST"]),
         Route("/v1/customers", lists.customers, methods=["GET"]),

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from features.errors import ConfigurationError
 from features.settings import read_settings, read_toml
 from serving.objective import Objective, ObjectiveWeights
 from serving.slate_rules import SlateRules
 
-__all__ = ["Asking", "Objective", "ObjectiveWeights", "Recipe", "load_recipe", "load_recipes", "shipped_recipes"]
+__all__ = [
+    "Asking",
+    "Objective",
+    "ObjectiveWeights",
+    "Recipe",
+    "load_recipe",
+    "load_recipes",
+    "read_recipes",
+    "shipped_recipes",
+]
 
 _SUFFIX = ".toml"
 _LONGEST = 1_000
@@ -65,6 +75,13 @@ class Recipe:
             raise ConfigurationError("recipe: the name is no plain word; call the file by letters, digits and _")
         _check("k", self.k, 1, _LONGEST)
 
+    def to_manifest(self) -> dict[str, Any]:
+        """As JSON can hold it; what is None is left out, as in a file."""
+        written: dict[str, Any] = asdict(
+            self, dict_factory=lambda pairs: {k: one for k, one in pairs if one is not None}
+        )
+        return written
+
     def asking(self, source: str) -> Asking:
         """How a source is asked."""
         return self.sources.get(source, Asking())
@@ -100,6 +117,15 @@ def load_recipes(folder: Path | None = None) -> dict[str, Recipe]:
     """
     own = {} if folder is None else _files(folder)
     return {name: load_recipe(name, folder) for name in sorted({*shipped_recipes(), *own})}
+
+
+def read_recipes(written: Mapping[str, Mapping[str, Any]]) -> dict[str, Recipe]:
+    """The recipes of a manifest, by name, as `Recipe.to_manifest` wrote them.
+
+    Raises:
+        ConfigurationError: one is not a recipe; the message names it.
+    """
+    return {name: read_settings(Recipe, one, f"recipe {name}") for name, one in written.items()}
 
 
 def _files(folder: Path) -> dict[str, Path]:

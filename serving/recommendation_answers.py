@@ -2,76 +2,143 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from features.customer_view import CustomerView
+from features.errors import FilterError
 from features.instants import SECOND_US, format_instant
 from serving.churn_answers import model_of
 from serving.decisions import Decision
+from serving.filter_language import parse_filter
 from serving.histories import Histories
-from serving.problems import Problem
+from serving.pages import Page
+from serving.problems import FieldError, Problem
+from serving.recipe import Recipe
 from serving.recommender import Recommender
 from serving.release import Release
 from serving.releases import Routed
 from serving.runtime import Runtime
 from serving.slate import Slate
+from serving.storefront import SlateRequest, Storefront
 
-__all__ = ["RecommendationRequest", "recommend", "similar"]
+__all__ = ["RANK", "RecommendationRequest", "recommend", "similar"]
+
+RANK = "rank"
+"""The placement of a list that the caller brings: nothing but filter and stock takes anything out."""
+
+_AS_THEY_ARE = Recipe(RANK)
+_SIMILAR = "similar"
+_BOOK_DAYS = 3  # an older score says nothing of whom to win back today
 
 
 @dataclass(frozen=True)
 class RecommendationRequest:
-    """For whom and out of what; see the recommender for the meaning of each field."""
+    """For whom, at which placement, and what is wanted there.
+
+    `next_of` is the id of the page before. The fields of `exclude` that are None are as the recipe says.
+    """
 
     customer_id: str | None
     session_id: str | None
-    limit: int
-    exclude_owned: bool = False
-    seed_items: Sequence[str] = ()
-    candidates: Sequence[str] | None = None
+    wanted: SlateRequest
+    placement: str = "home"
+    exclude: Mapping[str, Any] = field(default_factory=dict)
+    next_of: str | None = None
 
 
 def recommend(runtime: Runtime, request: RecommendationRequest) -> tuple[dict[str, Any], Release]:
     """A slate for a customer, a visitor with a session, or nobody in particular.
 
     Raises:
-        Problem: 404, the release recommends nothing.
+        Problem: 404, the release recommends nothing; 410, the page before is no longer known; 422, there is no such
+            placement, or a filter cannot be followed.
         UnavailableError: no release is loaded, or the store cannot be read.
     """
     customer, visitor = _keys(runtime, request)
     key = visitor if customer is None else customer
     routed = runtime.served.route(key)
-    recommender = _recommender(routed)
+    recipe = _recipe(routed.release, request)
+    wanted = request.wanted
+    if request.next_of is not None:
+        wanted = replace(wanted, earlier=_page(runtime, request, key).item_ids)
     runtime.histories.catch_up()
     history = _history(runtime.histories, customer, visitor)
     latest = runtime.histories.latest_recorded_us
     as_of_us = max(runtime.clock(), *(latest.get(one, -1) + 1 for one in (customer, visitor) if one is not None), 0)
-    slate = recommender.slate(
-        history,
-        as_of_us,
-        request.limit,
-        exclude_owned=request.exclude_owned,
-        candidates=request.candidates,
-        excluded=runtime.out_of_stock,
-        seed_items=request.seed_items,
-    )
-    return _answer(runtime, slate, key, routed, as_of_us), routed.release
+    risk, risk_as_of_us = _risk(runtime, routed.release, customer, as_of_us)
+    storefront = runtime.storefronts.of(_recommender(routed))
+    _checked(storefront, wanted)
+    slate = storefront.slate(history, as_of_us, wanted, recipe, risk)
+    answer = _answer(runtime, slate, key, routed, as_of_us)
+    answer["freshness"]["churn_probability"] = None if risk_as_of_us is None else format_instant(risk_as_of_us)
+    shown = Page(key, request.placement, (*wanted.earlier, *(item.item_id for item in slate.items)))
+    runtime.pages.keep(answer["recommendation_id"], shown)
+    return answer, routed.release
 
 
-def similar(
-    runtime: Runtime, item_id: str, limit: int, candidates: Sequence[str] | None
-) -> tuple[dict[str, Any], Release]:
+def similar(runtime: Runtime, item_id: str, wanted: SlateRequest) -> tuple[dict[str, Any], Release]:
     """Items like one; an unknown item gives an empty list with `fallback` true.
 
     Raises:
-        Problem: 404, the release recommends nothing.
+        Problem: 404, the release recommends nothing; 422, a filter cannot be followed.
         UnavailableError: no release is loaded.
     """
     routed = runtime.served.route(None)
-    slate = _recommender(routed).similar(item_id, limit, allowed=candidates, excluded=runtime.out_of_stock)
+    storefront, wanted = runtime.storefronts.of(_recommender(routed)), replace(wanted, seed_items=(item_id,))
+    _checked(storefront, wanted)
+    slate = storefront.slate(None, runtime.clock(), wanted, _AS_THEY_ARE)
+    if slate.strategy != _SIMILAR:
+        slate = replace(slate, items=(), strategy="none", more=False)
     return _answer(runtime, slate, None, routed, runtime.clock()), routed.release
+
+
+def _recipe(release: Release, request: RecommendationRequest) -> Recipe:
+    """The recipe of the placement with what the request says of exclusions."""
+    found = release.recipes.get(request.placement)
+    if request.placement == RANK:
+        found = _AS_THEY_ARE
+    if found is None:
+        known = ", ".join(sorted(release.recipes))
+        fault = FieldError("/placement", "unknown_placement", f"known: {known}")
+        raise Problem(422, f"there is no such placement; known: {known}", code="unknown_placement", errors=(fault,))
+    said = {name: value for name, value in request.exclude.items() if value is not None}
+    if not said:
+        return found
+    return replace(found, rules=replace(found.rules, exclude=replace(found.rules.exclude, **said)))
+
+
+def _page(runtime: Runtime, request: RecommendationRequest, key: str | None) -> Page:
+    page = runtime.pages.find(str(request.next_of))
+    if page is None or (page.customer_key, page.placement) != (key, request.placement):
+        raise Problem(
+            410,
+            "the page before is no longer known, or was another customer's or placement's; ask for a new list",
+            code="page_gone",
+        )
+    return page
+
+
+def _risk(runtime: Runtime, release: Release, key: str | None, as_of_us: int) -> tuple[float | None, int | None]:
+    """The customer's churn probability in the newest book of scores, and of when it is."""
+    book = None if key is None else runtime.books.near(as_of_us, release.name, within_days=_BOOK_DAYS)
+    row = None if book is None else book.row(str(key))
+    return (None, None) if book is None or row is None else (float(book.probability[row]), book.name.as_of_us)
+
+
+def _checked(storefront: Storefront, wanted: SlateRequest) -> None:
+    """Every filter of a request that cannot be followed, at once."""
+    named = [("/filter", wanted.where)] if wanted.where else []
+    named += [(f"/boost/{number}/where", boost.where) for number, boost in enumerate(wanted.boosts)]
+    faults = []
+    for pointer, text in named:
+        try:
+            parse_filter(text, storefront.catalogue.attributes)
+        except FilterError as error:
+            faults.append(FieldError(pointer, "filter", str(error)))
+    if faults:
+        raise Problem(422, faults[0].detail, code="filter", errors=tuple(faults))
 
 
 def _recommender(routed: Routed) -> Recommender:
@@ -101,6 +168,7 @@ def _history(histories: Histories, customer: str | None, visitor: str | None) ->
 
 def _answer(runtime: Runtime, slate: Slate, key: str | None, routed: Routed, as_of_us: int) -> dict[str, Any]:
     release, arm, experiment = routed
+    learnt_us = _recommender(routed).settings.learnt_until_us
     recommendation_id = f"r-{runtime.new_id()}"
     items = tuple(item.item_id for item in slate.items)
     runtime.decisions.record(
@@ -123,6 +191,15 @@ def _answer(runtime: Runtime, slate: Slate, key: str | None, routed: Routed, as_
         "strategy": slate.strategy,
         "fallback": slate.fallback,
         "filtered_count": slate.filtered_count,
+        "filtered": dict(slate.filtered),
+        "unknown_count": slate.unknown_count,
+        "more": slate.more,
+        "objective": dict(slate.objective),
+        "freshness": {
+            "history": format_instant(as_of_us),
+            "models": format_instant(learnt_us) if learnt_us else None,
+            "churn_probability": None,
+        },
         "experiment": {"key": experiment, "arm": arm},
         "model": model_of(release, "recommender"),
         "expires_at": format_instant(as_of_us + runtime.settings.recommendation_ttl_s * SECOND_US),

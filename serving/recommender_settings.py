@@ -24,6 +24,7 @@ class RecommenderSettings:
         blend: weights of the sources by name; a source without one is not asked.
         similar: the weights where items like given ones are asked for.
         candidates: each source proposes so many.
+        learnt_until_us: exclusive end of what it was fitted on, microseconds; 0 where nobody says.
 
     Raises:
         ConfigurationError: a weight is negative, none is above 0, or `candidates` is below 1.
@@ -33,6 +34,7 @@ class RecommenderSettings:
     blend: Mapping[str, float] = field(default_factory=lambda: dict(USUAL_BLEND))
     similar: Mapping[str, float] = field(default_factory=lambda: {"als": 1.0})
     candidates: int = 200
+    learnt_until_us: int = 0
 
     def __post_init__(self) -> None:
         check_weights(self.blend, "recommender.blend")

@@ -13,11 +13,11 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, TypeVar
 
-from features.errors import ArtefactError, HoldfastError
+from features.errors import ArtefactError, ConfigurationError, HoldfastError
 from features.feature_set import FeatureSet, ModelInputs
 from features.instants import format_instant, parse_instant
 from features.table_features import TableFeatures
@@ -25,13 +25,14 @@ from serving import strict_json
 from serving.bands import Bands
 from serving.churn_model import ChurnModel
 from serving.policy import Policy
+from serving.recipe import Recipe, load_recipes, read_recipes
 from serving.recommender import Recommender
 from serving.segments import Segmentation
 
 __all__ = ["MANIFEST", "RELEASE_FORMAT", "Refusal", "Release", "ReleaseRefusedError", "load_release", "write_release"]
 
 MANIFEST = "manifest.json"
-RELEASE_FORMAT = 1
+RELEASE_FORMAT = 2
 _MAX_FILE_BYTES = 4 << 30
 _ARRAY = ".npy"
 _MAX_MANIFEST_BYTES = 16 << 20
@@ -58,7 +59,8 @@ class Release:
     """A verified release, loaded. `manifest` is as written, with the provenance and the feature definitions.
 
     `table` says how a table without events is read; None where the event log is. `recommender` is None where there are
-    no purchases to learn from, as in a table. `segments` is None in a release made without.
+    no purchases to learn from, as in a table. `segments` is None in a release made without. `recipes` say by the name
+    of a placement how its slates are made.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Release:
     bands: Bands
     segments: Segmentation | None = None
     table: TableFeatures | None = None
+    recipes: Mapping[str, Recipe] = field(default_factory=load_recipes)
 
     @property
     def created_at_us(self) -> int:
@@ -93,10 +96,12 @@ def write_release(
     bands: Bands,
     provenance: Mapping[str, object],
     segments: Segmentation | None = None,
+    recipes: Mapping[str, Recipe] | None = None,
 ) -> Path:
     """Write a release as `directory / name`, all of it or nothing, durable on return.
 
-    `provenance` is JSON: log version, code version, runs, metrics; nothing about any customer.
+    `provenance` is JSON: log version, code version, runs, metrics; nothing about any customer. `recipes` are those that
+    come with Holdfast where none are given.
 
     Raises:
         ReleaseRefusedError: the name is unfit or taken, or the model was made for another feature set.
@@ -125,6 +130,7 @@ def write_release(
         "bands": bands.to_manifest(),
         "policy": policy.to_manifest(),
         "segments": None if segments is None else segments.to_manifest(),
+        "recipes": {name: one.to_manifest() for name, one in (load_recipes() if recipes is None else recipes).items()},
         "provenance": dict(provenance),
     }
     manifest = strict_json.write_object({**content, "sha256": _digest(content)})
@@ -183,10 +189,11 @@ def load_release(directory: Path, feature_set: FeatureSet) -> Release:
         policy = Policy.from_manifest(strict_json.section(manifest, "policy", MANIFEST))
         written = manifest.get("segments")
         segments = None if written is None else Segmentation.from_manifest(written)
-    except ArtefactError as error:
+        recipes = read_recipes(strict_json.section(manifest, "recipes", MANIFEST))
+    except (ArtefactError, ConfigurationError) as error:
         raise ReleaseRefusedError("content", str(error)) from error
     name = strict_json.text(manifest, "name", MANIFEST)
-    return Release(name, manifest, churn, recommender, policy, bands, segments, table)
+    return Release(name, manifest, churn, recommender, policy, bands, segments, table, recipes)
 
 
 def _described_table(manifest: Mapping[str, Any]) -> TableFeatures | None:

@@ -21,12 +21,14 @@ from serving.identities import Identities
 from serving.intake import EventIntake
 from serving.met_customers import MetCustomers
 from serving.metrics import Metrics
+from serving.pages import Pages
 from serving.releases import Releases, Served
 from serving.rollout import Change, RolloutState, read_rollout, set_champion
 from serving.score_books import ScoreBooks
 from serving.settings import ServiceSettings
 from serving.snapshots import Snapshots
 from serving.store import Store
+from serving.storefronts import Storefronts
 
 __all__ = ["Runtime"]
 
@@ -35,9 +37,10 @@ __all__ = ["Runtime"]
 class Runtime:
     """The parts of a running service.
 
-    `clock` gives UTC microseconds and `new_id` a fresh random name; both come from the edge. `out_of_stock` are items
-    that no slate may show. `books` are the scores of everybody as the nightly job keeps them, `identities` the outside
-    ids of pseudonyms, `met` those that the service was told first. `closing` gives back what was opened.
+    `clock` gives UTC microseconds and `new_id` a fresh random name; both come from the edge. `storefronts` answer
+    slates and `pages` remember them for the next page. `books` are the scores of everybody as the nightly job
+    keeps them, `identities` the outside ids of pseudonyms, `met` those that the service was told first. `closing`
+    gives back what was opened.
     """
 
     settings: ServiceSettings
@@ -50,11 +53,12 @@ class Runtime:
     releases: Releases
     intake: EventIntake
     decisions: DecisionLog
-    out_of_stock: frozenset[str]
+    storefronts: Storefronts
     snapshots: Snapshots
     books: ScoreBooks
     identities: Identities
     met: MetCustomers
+    pages: Pages = field(default_factory=Pages)
     closing: ExitStack = field(default_factory=ExitStack, repr=False)
     _shown: set[str] = field(default_factory=set, repr=False)
 
@@ -119,7 +123,7 @@ class Runtime:
             Releases(resolve, CHURN_FEATURES, refused=metrics.refusals.inc),
             intake,
             decisions,
-            _out_of_stock(places.items),
+            Storefronts(_out_of_stock(places.items)),
             Snapshots(places.snapshots, CHURN_FEATURES),
             ScoreBooks(places.scores),
             Identities(places.identities, places.met_identities),

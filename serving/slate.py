@@ -44,6 +44,7 @@ class Slate:
             drawn, so that each is certain.
         filtered: reason -> how many of those.
         more: whether a next page would hold an item.
+        objective: what the order is for, weights by name.
     """
 
     items: tuple[SlateItem, ...]
@@ -54,3 +55,4 @@ class Slate:
     propensities: tuple[float, ...] | None = None
     filtered: Mapping[str, int] = field(default_factory=dict)
     more: bool = False
+    objective: Mapping[str, float] = field(default_factory=dict)

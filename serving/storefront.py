@@ -1,6 +1,7 @@
 """What a storefront is shown: a recommender, the catalogue as of now and the rules of a placement, put together.
 
-The one road of a slate: history -> candidates of the sources -> blend or ranker -> rules of the shop -> reasons.
+The one road of a slate: history -> candidates of the sources -> blend or ranker -> objective -> rules of the shop ->
+reasons.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ import dataclasses
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +20,7 @@ from features.customer_view import CustomerView
 from features.instants import DAY_US
 from serving.arranging import Arranged, arrange
 from serving.catalogue import Catalogue
+from serving.churn_aware import aimed, margins
 from serving.encounters import Encounters, Shown, shown_without_click
 from serving.filter_masks import FilterMasks
 from serving.languages import LANGUAGES, Language
@@ -92,6 +95,7 @@ class Storefront:
         as_of_us: int,
         request: SlateRequest,
         recipe: Recipe,
+        churn_probability: float | None = None,
     ) -> Slate:
         """The slate of one customer at an instant.
 
@@ -100,9 +104,11 @@ class Storefront:
             as_of_us: exclusive cut-off, microseconds.
             request: what this call wants.
             recipe: of the placement.
+            churn_probability: of the customer, for the objective of the recipe; None where it is not known.
 
         Raises:
-            FilterError: a filter cannot be read or does not fit the catalogue.
+            FilterError: the filter cannot be read or does not fit the catalogue.
+            ConfigurationError: a boost is one too many, or its filter does not fit.
             DataError: the limit is below 1.
         """
         recommender, book = self.recommender, self.book(_merged(recipe.rules, request))
@@ -125,6 +131,8 @@ class Storefront:
             liked=similar,
             candidates=len(request.earlier) + limit,
         )
+        aims = recipe.objective.weights(churn_probability)
+        ranked = aimed(recommender, drawn, ranked, np.array([astuple(aims)]), margin=self._margins)
         arranged = arrange(
             Shortlist(ranked.places[0], ranked.scores[0]),
             book,
@@ -147,6 +155,7 @@ class Storefront:
             unknown_count=int(np.sum(self.catalogue.index.positions_of(wanted) < 0)),
             filtered=filtered,
             more=arranged.more,
+            objective=aims.named(),
         )
 
     def book(self, rules: SlateRules) -> Rulebook:
@@ -173,6 +182,10 @@ class Storefront:
         fitted = settings.similar if similar else settings.blend
         changed = {name: weight * recipe.asking(name).weight for name, weight in fitted.items()}
         return changed if any(changed.values()) else fitted
+
+    @cached_property
+    def _margins(self) -> npt.NDArray[np.float64]:
+        return margins(self.catalogue)
 
     @property
     def _vectors(self) -> npt.NDArray[np.float32] | None:

@@ -20,6 +20,7 @@ from features.feature_set import FeatureSet, ModelInputs
 from features.workspace import Workspace
 from serving.bands import Bands
 from serving.policy import Policy
+from serving.recipe import Recipe, load_recipes
 from serving.recommender import Recommender
 from serving.release import load_release, write_release
 from training.band_costs import bands_for
@@ -81,7 +82,8 @@ def release(
     recommender_files = {} if recommender_version is None else registry.files(recommender_version)
     bands = bands_for(parts.losses, costs, parts.model.reference, settings.bands)
     policy = Policy()
-    name = _content_name(inputs, churn_files, recommender_files, bands, policy)
+    recipes = load_recipes(workspace.recipes)
+    name = _content_name(inputs, churn_files, recommender_files, bands, policy, recipes)
     if not (workspace.releases / name).exists():
         write_release(
             workspace.releases,
@@ -94,6 +96,7 @@ def release(
             bands=bands,
             provenance=_provenance(registry, *versions),
             segments=parts.segments,
+            recipes=recipes,
         )
     folder = workspace.releases / name
     provenance = load_release(folder, feature_set).manifest["provenance"]
@@ -161,6 +164,7 @@ def _content_name(
     recommender_files: Mapping[str, bytes],
     bands: Bands,
     policy: Policy,
+    recipes: Mapping[str, Recipe],
 ) -> str:
     named = {f"churn/{name}": data for name, data in churn_files.items()}
     named |= {f"recommender/{name}": data for name, data in recommender_files.items()}
@@ -169,6 +173,7 @@ def _content_name(
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in named.items()},
         "bands": bands.to_manifest(),
         "policy": policy.to_manifest(),
+        "recipes": {name: one.to_manifest() for name, one in recipes.items()},
     }
     return f"r-{hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]}"
 

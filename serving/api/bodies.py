@@ -17,6 +17,7 @@ from serving.bands import Band
 from serving.cursors import MAX_CURSOR_LENGTH
 from serving.lifecycle import STAGES
 from serving.problems import FieldError, Problem, field_errors
+from serving.slate_rules import LARGEST_FACTOR, SMALLEST_FACTOR
 from serving.work_list import Sort
 
 __all__ = [
@@ -24,9 +25,11 @@ __all__ = [
     "MAX_EVENTS",
     "MAX_ITEMS",
     "MAX_LISTED",
+    "BoostBody",
     "ChurnQuery",
     "EventBody",
     "EventsBody",
+    "RankBody",
     "RecommendationBody",
     "ScoreBatchBody",
     "SimilarBody",
@@ -42,6 +45,8 @@ MAX_BATCH = 1_000
 MAX_EVENTS = 500
 MAX_ITEMS = 1_000
 MAX_LISTED = 1_000
+MAX_RANKED = 10_000
+MAX_FILTER = 2_000
 _INT64 = 2**63 - 1
 
 
@@ -96,8 +101,15 @@ class ScoreBatchBody(ChurnQuery):
     include: list[Include] = Field(default=[], max_length=_MOST_INCLUDED)
 
 
-NOT_BUILT = ("context", "filter", "boost", "diversity", "include")
-"""Described in the conventions and not built yet: refused, because ignoring a filter would show what must not be."""
+NOT_BUILT = ("context", "include")
+"""Described in the conventions and not built yet: refused, because ignoring what is asked would mislead."""
+
+
+class BoostBody(_Body):
+    """The items that a filter lets through count `factor` times as much."""
+
+    where: str = Field(min_length=1, max_length=MAX_FILTER)
+    factor: float = Field(ge=SMALLEST_FACTOR, le=LARGEST_FACTOR)
 
 
 class RecommendationBody(_Body):
@@ -105,11 +117,17 @@ class RecommendationBody(_Body):
 
     customer_id: Id | None = None
     session_id: Id | None = None
-    placement: Word = "default"
+    placement: Word = "home"
     seed_items: list[Id] = Field(default=[], max_length=50)
     candidates: list[Id] | None = Field(default=None, min_length=1, max_length=MAX_ITEMS)
-    limit: int = Field(default=10, ge=1, le=100)
-    exclude_owned: bool = False
+    limit: int | None = Field(default=None, ge=1, le=100)
+    filter: str = Field(default="", max_length=MAX_FILTER)
+    boost: list[BoostBody] = Field(default=[], max_length=20)
+    exclude_owned: bool | None = None
+    exclude_seen: bool | None = None
+    exclude_bought_within_days: float | None = Field(default=None, ge=0, le=3_650)
+    diversity: float | None = Field(default=None, ge=0, le=1)
+    next_of: Id | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -128,6 +146,17 @@ class SimilarBody(_Body):
 
     limit: int = Field(default=10, ge=1, le=100)
     candidates: list[Id] | None = Field(default=None, min_length=1, max_length=MAX_ITEMS)
+    filter: str = Field(default="", max_length=MAX_FILTER)
+
+
+class RankBody(_Body):
+    """A list to bring into the customer's order. What the filter or the stock takes out is not in the answer."""
+
+    customer_id: Id | None = None
+    session_id: Id | None = None
+    items: list[Id] = Field(min_length=1, max_length=MAX_RANKED)
+    limit: int | None = Field(default=None, ge=1, le=MAX_RANKED)
+    filter: str = Field(default="", max_length=MAX_FILTER)
 
 
 class WorkListQuery(_Body):
@@ -199,9 +228,11 @@ class EventBody(_Body):
 _LISTS = {"include", "seed_items", "candidates", "band", "stage", "segment"}
 _WHOLE = {"limit"}
 _CURSORS = {"cursor", "since"}
-_FLAGS = {"exclude_owned", "everybody"}
+_FLAGS = {"exclude_owned", "exclude_seen", "everybody"}
+_NUMBERS = {"exclude_bought_within_days", "diversity"}
 _TRUTH = {"true": True, "false": False}
 _NUMBER = re.compile(r"-?\d{1,18}\Z")
+_DECIMAL = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?\Z")
 
 
 def from_query(kind: TypeAdapter[B], query: QueryParams) -> B:
@@ -221,6 +252,8 @@ def from_query(kind: TypeAdapter[B], query: QueryParams) -> B:
             given[name] = [part for part in text.split(",") if part]
         elif name in _WHOLE and _NUMBER.match(text):
             given[name] = int(text)
+        elif name in _NUMBERS and _DECIMAL.match(text):
+            given[name] = float(text)
         elif name in _FLAGS:
             given[name] = _TRUTH.get(text, text)
         else:

@@ -210,11 +210,35 @@ WARNINGS: dict[str, Any] = {
 RECOMMENDED: dict[str, Any] = {
     "recommendation_id": "r-9a7d5c3b1e0f4a2288c6d4e2f0b1a3c5",
     "items": [
-        {"item_id": "85123A", "score": 0.93, "position": 1, "source": "als", "reason": "bought by customers like you"}
+        {
+            "item_id": "85123A",
+            "score": 0.93,
+            "position": 1,
+            "source": "als",
+            "reason": "bought by customers like you",
+            "shown_as": "ranked",
+        }
     ],
     "strategy": "personal",
     "fallback": False,
     "filtered_count": 4,
+    "filtered": {
+        "filter": 0,
+        "out_of_stock": 3,
+        "seed": 0,
+        "owned": 0,
+        "bought_recently": 1,
+        "seen": 0,
+        "low_relevance": 0,
+    },
+    "unknown_count": 0,
+    "more": True,
+    "objective": {"relevance": 1.0, "margin": 0.1, "discovery": 0.1, "retention": 0.0},
+    "freshness": {
+        "history": "2026-03-01T09:30:00Z",
+        "models": "2026-02-28T00:00:00Z",
+        "churn_probability": "2026-03-01T02:00:00Z",
+    },
     "experiment": {"key": "none", "arm": "champion"},
     "model": {**_MODEL, "name": "recommender"},
     "expires_at": "2026-03-01T09:35:00Z",
@@ -227,8 +251,9 @@ SIMILAR: dict[str, Any] = {
             "item_id": "85123B",
             "score": 0.88,
             "position": 1,
-            "source": "similar",
+            "source": "als",
             "reason": "similar to what you are looking at",
+            "shown_as": "ranked",
         }
     ],
     "strategy": "similar",

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 
 from serving.api import examples
-from serving.api.bodies import EventBody, EventsBody, RecommendationBody, ScoreBatchBody, SimilarBody
+from serving.api.bodies import EventBody, EventsBody, RankBody, RecommendationBody, ScoreBatchBody, SimilarBody
 from serving.languages import LANGUAGES
 from serving.problems import Problem
 
@@ -81,11 +81,16 @@ _SINCE_QUERY = (
 _SLATE_QUERY = (
     ("customer_id", "the outside id"),
     ("session_id", "the anonymous_id of the visitor's events"),
-    ("placement", "where the slate is shown"),
-    ("limit", "1 to 100"),
+    ("placement", "a recipe: home, product_page, basket, email, or one of the shop's own"),
+    ("limit", "1 to 100; without it, as the recipe says"),
     ("seed_items", "comma-separated item ids"),
     ("candidates", "comma-separated item ids: rank these alone"),
-    ("exclude_owned", "true or false"),
+    ("filter", "an expression over item attributes, such as price_minor < 2000 and category != 'gifts'"),
+    ("exclude_owned", "true or false; without it, as the recipe says"),
+    ("exclude_seen", "true or false; without it, as the recipe says"),
+    ("exclude_bought_within_days", "0 to 3650; without it, as the recipe says"),
+    ("diversity", "0 (by score alone) to 1 (by difference alone); without it, as the recipe says"),
+    ("next_of", "the recommendation_id of the page before"),
 )
 _ALL = (400, 413, 415, 422, 503)
 TAGS = {
@@ -114,15 +119,20 @@ CALLS = (
          "customer once a cool-down, no more a week than the capacity.", 200, examples.WARNINGS,
          query=_SINCE_QUERY, example_path="/v1/warnings?limit=500", problems=(422, 503), tag="CRM"),
     Call("post", "/v1/recommendations", "What to show. An unknown visitor gets 200 with fallback true.", 200,
-         examples.RECOMMENDED, RecommendationBody, {"customer_id": "17850", "limit": 5}, problems=_ALL,
-         tag="Storefront"),
+         examples.RECOMMENDED, RecommendationBody, {"customer_id": "17850", "limit": 5}, problems=(*_ALL, 410),
+         tag="Storefront", has_texts=True),
     Call("get", "/v1/recommendations", "The same, for caches.", 200, examples.RECOMMENDED, query=_SLATE_QUERY,
-         example_path="/v1/recommendations?customer_id=17850", problems=(422, 503), tag="Storefront"),
+         example_path="/v1/recommendations?customer_id=17850", problems=(410, 422, 503), tag="Storefront",
+         has_texts=True),
+    Call("post", "/v1/rank", "A list of the caller's own in the order of a customer or a visitor. Only the filter and "
+         "the stock take items out.", 200, examples.RECOMMENDED, RankBody,
+         {"customer_id": "17850", "items": ["85123A", "71053"]}, problems=_ALL, tag="Storefront", has_texts=True),
     Call("post", "/v1/items/{item_id}/similar", "Items like one.", 200, examples.SIMILAR, SimilarBody, {"limit": 5},
-         example_path="/v1/items/85123A/similar", problems=_ALL, tag="Storefront"),
+         example_path="/v1/items/85123A/similar", problems=_ALL, tag="Storefront", has_texts=True),
     Call("get", "/v1/items/{item_id}/similar", "The same, for caches.", 200, examples.SIMILAR,
-         query=(("limit", "1 to 100"), ("candidates", "comma-separated item ids")),
-         example_path="/v1/items/85123A/similar", problems=(422, 503), tag="Storefront"),
+         query=(("limit", "1 to 100"), ("candidates", "comma-separated item ids"),
+                ("filter", "an expression over item attributes")),
+         example_path="/v1/items/85123A/similar", problems=(422, 503), tag="Storefront", has_texts=True),
     Call("post", "/v1/events", "Events in, at most 500. Acknowledged means on disk; event_id makes it idempotent. "
          "Each event is an Event; a faulty one is rejected by itself.", 202, examples.EVENTS_TAKEN, EventsBody,
          examples.EVENTS_BODY, problems=_ALL, tag="Events"),
@@ -200,7 +210,7 @@ def _operation(call: Call) -> dict[str, Any]:
 def _schemas() -> dict[str, Any]:
     place = "#/components/schemas/{model}"
     schemas: dict[str, Any] = {"Problem": schema_of(examples.PROBLEM) | {"examples": [examples.PROBLEM]}}
-    for body in (ScoreBatchBody, RecommendationBody, SimilarBody, EventsBody, EventBody):
+    for body in (ScoreBatchBody, RecommendationBody, RankBody, SimilarBody, EventsBody, EventBody):
         schema = body.model_json_schema(ref_template=place)
         schemas |= schema.pop("$defs", {})
         schemas[body.__name__] = schema

@@ -8,11 +8,13 @@ from pydantic import TypeAdapter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.api.bodies import RecommendationBody, SimilarBody, from_query
-from serving.api.exchange import body_of, prediction, ready
-from serving.recommendation_answers import RecommendationRequest, recommend, similar
+from serving.api.bodies import RankBody, RecommendationBody, SimilarBody, from_query
+from serving.api.exchange import body_of, in_language, language_of, prediction, ready
+from serving.recommendation_answers import RANK, RecommendationRequest, recommend, similar
+from serving.slate_rules import Boost
+from serving.storefront import SlateRequest
 
-__all__ = ["recommendations", "similar_items"]
+__all__ = ["rank", "recommendations", "similar_items"]
 
 B = TypeVar("B", RecommendationBody, SimilarBody)
 
@@ -23,17 +25,44 @@ _SIMILAR_QUERY = TypeAdapter(SimilarBody)
 async def recommendations(request: Request) -> Response:
     """POST /v1/recommendations, or GET for caches: an unknown visitor gets 200 with `fallback` true."""
     body = await body_of(request, RecommendationBody) if request.method == "POST" else _from(_QUERY, request)
-    wanted = RecommendationRequest(
-        body.customer_id, body.session_id, body.limit, body.exclude_owned, body.seed_items, body.candidates
+    wanted = SlateRequest(
+        limit=body.limit,
+        where=body.filter,
+        boosts=tuple(Boost(one.where, one.factor) for one in body.boost),
+        diversity=body.diversity,
+        seed_items=tuple(body.seed_items),
+        candidates=None if body.candidates is None else tuple(body.candidates),
+        language=language_of(request),
     )
-    return prediction(*recommend(ready(request), wanted), _cached(request, "private"))
+    exclude = {
+        "owned": body.exclude_owned,
+        "seen": body.exclude_seen,
+        "bought_within_days": body.exclude_bought_within_days,
+    }
+    asked = RecommendationRequest(body.customer_id, body.session_id, wanted, body.placement, exclude, body.next_of)
+    return prediction(*recommend(ready(request), asked), _headers(request, "private"))
+
+
+async def rank(request: Request) -> Response:
+    """POST /v1/rank: a list brought into the order of a customer or a visitor."""
+    body = await body_of(request, RankBody)
+    limit = len(body.items) if body.limit is None else body.limit
+    wanted = SlateRequest(limit, where=body.filter, candidates=tuple(body.items), language=language_of(request))
+    asked = RecommendationRequest(body.customer_id, body.session_id, wanted, RANK)
+    return prediction(*recommend(ready(request), asked), _headers(request, "private"))
 
 
 async def similar_items(request: Request) -> Response:
     """POST /v1/items/{item_id}/similar, or GET for caches."""
     body = await body_of(request, SimilarBody) if request.method == "POST" else _from(_SIMILAR_QUERY, request)
-    answer = similar(ready(request), request.path_params["item_id"], body.limit, body.candidates)
-    return prediction(*answer, _cached(request, "public"))
+    wanted = SlateRequest(
+        body.limit,
+        where=body.filter,
+        candidates=None if body.candidates is None else tuple(body.candidates),
+        language=language_of(request),
+    )
+    answer = similar(ready(request), request.path_params["item_id"], wanted)
+    return prediction(*answer, _headers(request, "public"))
 
 
 def _from(kind: TypeAdapter[B], request: Request) -> B:
@@ -41,7 +70,9 @@ def _from(kind: TypeAdapter[B], request: Request) -> B:
     return from_query(kind, request.query_params)
 
 
-def _cached(request: Request, who: str) -> dict[str, str] | None:
+def _headers(request: Request, who: str) -> dict[str, str]:
+    """The language of the reasons; for an answer to GET also who may keep it, and how long."""
+    told = in_language(language_of(request))
     if request.method == "POST":
-        return None
-    return {"Cache-Control": f"{who}, max-age={request.app.state.settings.recommendation_ttl_s}"}
+        return told
+    return {"Cache-Control": f"{who}, max-age={request.app.state.settings.recommendation_ttl_s}", **told}

@@ -13,13 +13,15 @@ from tests.serving.conftest import Running
 from tests.tiny_shop import NOW_US
 from training.logged_recommendations import read_slates
 
+AGAIN = {"exclude_bought_within_days": 0}  # the customers of this shop bought everything lately
+
 
 def ids(answer: httpx.Response) -> list[str]:
     return [item["item_id"] for item in answer.json()["items"]]
 
 
 def test_a_customer_gets_a_slate_that_names_its_release(running: Running) -> None:
-    answer = running.call("POST", "/v1/recommendations", json={"customer_id": "c1", "limit": 3})
+    answer = running.call("POST", "/v1/recommendations", json={"customer_id": "c1", "limit": 3, **AGAIN})
     body = answer.json()
     assert answer.status_code == 200
     assert [item["position"] for item in body["items"]] == [1, 2, 3]
@@ -64,7 +66,9 @@ def test_the_next_slate_includes_the_event_accepted_a_moment_ago(running: Runnin
 
 def test_candidates_are_ranked_alone_and_seeds_lead_to_similar_items(running: Running) -> None:
     async def talk(client: httpx.AsyncClient) -> tuple[httpx.Response, httpx.Response]:
-        few = await client.post("/v1/recommendations", json={"customer_id": "c1", "candidates": ["eggs", "dates"]})
+        few = await client.post(
+            "/v1/recommendations", json={"customer_id": "c1", "candidates": ["eggs", "dates"], **AGAIN}
+        )
         return few, await client.post("/v1/recommendations", json={"seed_items": ["apple"], "limit": 1})
 
     few, seeded = running.run(talk)
@@ -125,3 +129,87 @@ def test_what_was_shown_is_kept_with_the_chance_of_each_item(running: Running) -
     assert [slates.item_ids[item] for item in slates.item] == ids(answer)
     assert slates.position.tolist() == [0, 1]
     assert slates.propensities.tolist() == [1.0, 1.0]  # nothing was drawn
+
+
+def test_what_was_bought_lately_is_left_out_as_the_recipe_says_and_counted(running: Running) -> None:
+    body = running.call("POST", "/v1/recommendations", json={"customer_id": "c1"}).json()
+    assert body["items"] == []
+    assert body["filtered"]["bought_recently"] == body["filtered_count"] == 5
+    assert (body["more"], body["unknown_count"]) == (False, 0)
+
+
+def test_pages_go_on_where_they_ended_and_hold_nothing_twice(running: Running) -> None:
+    async def talk(client: httpx.AsyncClient) -> list[httpx.Response]:
+        asked = {"customer_id": "c1", "limit": 2, **AGAIN}
+        pages = [await client.post("/v1/recommendations", json=asked)]
+        while pages[-1].json()["more"]:
+            following = asked | {"next_of": pages[-1].json()["recommendation_id"]}
+            pages.append(await client.post("/v1/recommendations", json=following))
+        stranger = {"customer_id": "c2", "next_of": pages[0].json()["recommendation_id"]}
+        return [*pages, await client.post("/v1/recommendations", json=stranger)]
+
+    *pages, stranger = running.run(talk)
+    assert [len(ids(page)) for page in pages] == [2, 2, 1]
+    assert len({item for page in pages for item in ids(page)}) == 5
+    assert [item["position"] for page in pages for item in page.json()["items"]] == [1, 2, 3, 4, 5]
+    assert (stranger.status_code, stranger.json()["code"]) == (410, "page_gone")
+
+
+def test_a_filter_takes_out_and_a_hostile_one_is_refused_by_its_field(running: Running) -> None:
+    async def talk(client: httpx.AsyncClient) -> list[httpx.Response]:
+        texts = ["item_id in ('apple', 'eggs')", "item_id = 'nothing'", "__import__('os')", "((((" * 400]
+        return [await client.post("/v1/recommendations", json={"limit": 5, "filter": text}) for text in texts]
+
+    two, none, hostile, deep = running.run(talk)
+    assert sorted(ids(two)) == ["apple", "eggs"]
+    assert two.json()["filtered"]["filter"] == 3
+    assert (none.status_code, ids(none), none.json()["filtered_count"]) == (200, [], 5)
+    for answer in (hostile, deep):
+        assert (answer.status_code, answer.json()["code"]) == (422, "filter")
+        assert answer.json()["errors"][0]["pointer"] == "/filter"
+
+
+def test_boosts_and_their_filters(running: Running) -> None:
+    async def talk(client: httpx.AsyncClient) -> list[httpx.Response]:
+        boost = [{"where": "item_id = 'eggs'", "factor": 10.0}]
+        return [
+            await client.post("/v1/recommendations", json={"limit": 1, "boost": boost}),
+            await client.post("/v1/recommendations", json={"boost": [{"where": "colour = 'red'", "factor": 2.0}]}),
+            await client.post("/v1/recommendations", json={"boost": [{"where": "", "factor": 1_000.0}]}),
+        ]
+
+    first, unknown, unfit = running.run(talk)
+    assert ids(first) == ["eggs"]
+    assert (unknown.status_code, unknown.json()["errors"][0]["pointer"]) == (422, "/boost/0/where")
+    assert {fault["pointer"] for fault in unfit.json()["errors"]} == {"/boost/0/where", "/boost/0/factor"}
+
+
+def test_an_unknown_placement_is_refused_with_those_that_are_known(running: Running) -> None:
+    answer = running.call("POST", "/v1/recommendations", json={"placement": "hoem"})
+    assert (answer.status_code, answer.json()["code"]) == (422, "unknown_placement")
+    assert answer.json()["errors"][0]["detail"] == "known: basket, email, home, product_page"
+
+
+def test_a_list_is_ranked_whole_with_what_nobody_knows_counted(running: Running) -> None:
+    async def talk(client: httpx.AsyncClient) -> list[httpx.Response]:
+        mine = {"customer_id": "c1", "items": ["eggs", "apple", "no such item", "bread"]}
+        many = {"items": [f"x{number}" for number in range(10_000)]}
+        return [await client.post("/v1/rank", json=body) for body in (mine, many, {"items": []})]
+
+    mine, many, empty = running.run(talk)
+    assert sorted(ids(mine)) == ["apple", "bread", "eggs"]
+    assert (mine.json()["unknown_count"], mine.json()["filtered_count"]) == (1, 0)
+    assert (many.status_code, ids(many), many.json()["unknown_count"]) == (200, [], 10_000)
+    assert empty.status_code == 422
+
+
+def test_reasons_are_told_in_the_language_asked_for(running: Running) -> None:
+    answer = running.call("POST", "/v1/recommendations", json={"limit": 1}, headers={"Accept-Language": "zh"})
+    assert answer.json()["items"][0]["reason"] == "现在很受欢迎"
+    assert answer.headers["content-language"] == "zh"
+
+
+def test_the_answer_says_what_is_of_now_and_what_the_order_is_for(running: Running) -> None:
+    body = running.call("POST", "/v1/recommendations", json={"customer_id": "c1", **AGAIN}).json()
+    assert body["freshness"] == {"history": "2024-03-01T00:00:00Z", "models": None, "churn_probability": None}
+    assert body["objective"] == {"relevance": 1.0, "margin": 0.1, "discovery": 0.1, "retention": 0.0}

@@ -10,7 +10,7 @@ from features.errors import ArtefactError
 from features.feature_set import FeatureSet
 from serving.bands import Bands
 from serving.policy import Policy
-from serving.release import MANIFEST, ReleaseRefusedError, load_release, write_release
+from serving.release import MANIFEST, RELEASE_FORMAT, ReleaseRefusedError, load_release, write_release
 from tests.tiny_shop import churn_model, edit_manifest, recommender
 
 
@@ -147,7 +147,7 @@ def test_a_model_for_other_features_is_not_released(tmp_path):
 
 
 def test_a_newer_format_is_refused(folder):
-    edit_manifest(folder, lambda manifest: manifest.update(format=2))
+    edit_manifest(folder, lambda manifest: manifest.update(format=RELEASE_FORMAT + 1))
     assert refused(folder) == "format"
 
 

@@ -115,7 +115,7 @@ def test_bentoml_itself_finds_the_release_in_its_store(workspace: Workspace, bot
 def test_no_pickle_is_written_anywhere(workspace: Workspace, both: Registry) -> None:
     released(workspace, both)
     suffixes = {path.suffix for path in (*workspace.releases.rglob("*"), *workspace.bentoml_home.rglob("*"))}
-    assert suffixes == {"", ".json", ".txt", ".npy", ".npz", ".yaml"}
+    assert suffixes == {"", ".json", ".txt", ".npy", ".yaml"}
 
 
 def test_releasing_the_same_again_changes_nothing(workspace: Workspace, both: Registry) -> None:
