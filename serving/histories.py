@@ -168,9 +168,10 @@ class Histories:
         if len(customer_keys) == 1:
             view = self.history(next(iter(customer_keys)))
             return () if view is None else (view,)
-        moved = {key for key in customer_keys if key in self._rows or self._links.visitors_of(key)}
-        tails = [view for key in customer_keys if key in moved and (view := self.history(key)) is not None]
-        rows = self.sealed.view.rows_of([key for key in customer_keys if key not in moved])
+        newer, linked = self._rows, self._links.visitors_of
+        moved = [key for key in customer_keys if key in newer or key in linked]
+        tails = [view for key in moved if (view := self.history(key)) is not None]
+        rows = self.sealed.view.rows_of([key for key in customer_keys if key not in newer and key not in linked])
         rows = np.sort(rows[rows >= 0])
         return (*tails, self.sealed.view.select(rows)) if rows.size else tuple(tails)
 
@@ -181,8 +182,11 @@ class Histories:
 
     def _sealed_of(self, customer_key: str) -> CustomerView | None:
         """What the log holds of the customer, under the own key and under those of visitors who logged in since."""
-        visitors = self._links.visitors_of(customer_key)
-        theirs = [key for key in visitors if self._links.owner_of_sealed(key) == customer_key] if visitors else []
+        visitors = self._links.visitors_of.get(customer_key)
+        if visitors is None:
+            row = self.sealed.view.rows_of((customer_key,))
+            return None if row[0] < 0 else self.sealed.view.select(row)
+        theirs = [visitor for visitor in visitors if self._links.owner_of_sealed(visitor) == customer_key]
         rows = self.sealed.view.rows_of((customer_key, *theirs))
         rows = np.sort(rows[rows >= 0])
         return self.sealed.view.select(rows).as_one(customer_key) if rows.size else None

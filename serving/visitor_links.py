@@ -12,7 +12,7 @@ A forgotten link keeps its place without its customer, so that what it gave fall
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -34,11 +34,15 @@ class Login:
 
 
 class VisitorLinks:
-    """Links as read so far; `take` adds newer ones."""
+    """Links as read so far; `take` adds newer ones.
+
+    Attributes:
+        visitors_of: by customer, the visitors as whom the customer logged in; nobody without any is in it.
+    """
 
     def __init__(self) -> None:
+        self.visitors_of: dict[str, dict[str, None]] = {}
         self._of_visitor: dict[str, list[tuple[int, str | None]]] = {}
-        self._visitors: dict[str, dict[str, None]] = {}
 
     def take(self, rows: Iterable[sa.RowMapping]) -> dict[str, set[str]]:
         """Add rows of the table in the order of `seq`: where a link has a place already, the newer row replaces it.
@@ -63,7 +67,7 @@ class VisitorLinks:
                     self._unlink(gone, visitor)
                 concerned |= left
             if customer is not None:
-                self._visitors.setdefault(customer, {})[visitor] = None
+                self.visitors_of.setdefault(customer, {})[visitor] = None
         return told
 
     def owner(self, visitor_key: str, seq: int) -> str | None:
@@ -88,19 +92,15 @@ class VisitorLinks:
         """Whether the visitor has, or had, a link."""
         return visitor_key in self._of_visitor
 
-    def visitors_of(self, customer_key: str) -> Collection[str]:
-        """The visitors as whom the customer logged in."""
-        return self._visitors.get(customer_key, ())
-
     def customers_of(self, visitor_key: str) -> Iterator[str]:
         """The customers who logged in as this visitor; one may come twice."""
         return (customer for _, customer in self._of_visitor.get(visitor_key, ()) if customer is not None)
 
     def _unlink(self, customer_key: str, visitor_key: str) -> None:
-        visitors = self._visitors.get(customer_key, {})
+        visitors = self.visitors_of.get(customer_key, {})
         visitors.pop(visitor_key, None)
         if not visitors:
-            self._visitors.pop(customer_key, None)
+            self.visitors_of.pop(customer_key, None)
 
 
 def link_visitors(connection: sa.Connection, logins: Sequence[Login], linked_us: int) -> int:
