@@ -185,7 +185,10 @@ class EventsBody(_Body):
 
 
 class EventBody(_Body):
-    """One event, as in the written schema, with the outside id of the customer or the visitor's anonymous_id."""
+    """One event, as in the written schema, with the outside id of the customer or the visitor's anonymous_id.
+
+    With both, as of a login, it is the customer's, and the visitor is the customer from then on.
+    """
 
     event_id: Id
     customer_id: Id | None = None

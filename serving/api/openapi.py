@@ -134,7 +134,8 @@ CALLS = (
                 ("filter", "an expression over item attributes")),
          example_path="/v1/items/85123A/similar", problems=(422, 503), tag="Storefront", has_texts=True),
     Call("post", "/v1/events", "Events in, at most 500. Acknowledged means on disk; event_id makes it idempotent. "
-         "Each event is an Event; a faulty one is rejected by itself.", 202, examples.EVENTS_TAKEN, EventsBody,
+         "Each event is an Event; a faulty one is rejected by itself. One with customer_id and anonymous_id, as of a "
+         "login, gives the customer what the visitor did before.", 202, examples.EVENTS_TAKEN, EventsBody,
          examples.EVENTS_BODY, problems=_ALL, tag="Events"),
     Call("get", "/v1/releases", "The releases in memory, and those that were refused.", 200, examples.RELEASES,
          problems=(503,)),
