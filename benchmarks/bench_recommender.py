@@ -10,6 +10,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -21,6 +22,7 @@ from benchmarks.report import peak_rss_gib, print_and_keep
 from features.customer_view import CustomerView
 from features.interactions import interactions
 from serving.recommender_settings import USUAL_BLEND
+from training.ranker import RankerSettings
 from training.recommender import RecommenderFitSettings, fit_recommender
 from training.simulate import SimulationSettings, inside, simulate
 from training.sources.als import AlsSettings
@@ -68,7 +70,8 @@ def measure(scale: float) -> dict[str, float]:
     view = CustomerView.from_events(events)
     as_of_us = simulation.end_us
     found = interactions(view, as_of_us, settings.interactions)
-    fixed = RecommenderFitSettings(blend=dict(USUAL_BLEND))
+    unranked = RecommenderFitSettings(ranker=RankerSettings(enabled=False))
+    fixed = replace(unranked, blend=dict(USUAL_BLEND))
     recommender = fit_recommender(view, as_of_us, settings)
     bare = bare_implicit(found.weights, settings.als)
     some = np.arange(min(5_000, view.n_customers))
@@ -84,7 +87,8 @@ def measure(scale: float) -> dict[str, float]:
         "cells": found.weights.nnz,
         "interactions_s": seconds(lambda: interactions(view, as_of_us, settings.interactions), 3),
         "fit_s": seconds(lambda: fit_recommender(view, as_of_us, fixed), 3),
-        "fit_and_choose_blend_s": seconds(lambda: fit_recommender(view, as_of_us, settings), 2),
+        "fit_and_choose_blend_s": seconds(lambda: fit_recommender(view, as_of_us, unranked), 2),
+        "fit_with_ranker_s": seconds(lambda: fit_recommender(view, as_of_us, settings), 1),
         "bare_implicit_fit_s": seconds(lambda: bare_implicit(found.weights, settings.als), 3),
         "ranked_per_s": len(some) / ranked,
         "slates_per_s": len(some) / slated,

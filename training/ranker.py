@@ -216,7 +216,8 @@ class _Rows:
     def scores(self, ranker: Ranker, customers: Ints) -> Floats:
         """What a ranker gives to the candidates of ascending customers, one after the other."""
         rows = self.pairs.rows_of(customers)
-        return ranker.scores(self.pairs.values[rows][None], self.blended[rows][None])[0]
+        found: Floats = ranker.scores(self.pairs.values[rows][None], self.blended[rows][None])[0]
+        return found
 
     def _part(self, customers: Ints) -> lgb.Dataset:
         rows = self.pairs.rows_of(customers)

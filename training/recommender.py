@@ -1,9 +1,9 @@
-"""Fitting the recommender: every source on one history, and blend weights chosen before the cut-off."""
+"""Fitting the recommender: every source on one history; blend weights and a ranker chosen before the cut-off."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -13,19 +13,23 @@ from features.errors import NotEnoughDataError
 from features.instants import DAY_US
 from features.interactions import InteractionSettings, interactions
 from serving.catalogue import Catalogue
+from serving.ranker import Ranker
 from serving.ranking import check_weights
+from serving.ranking_features import ItemFacts
 from serving.recommender import Recommender, RecommenderSettings
 from serving.recommender_settings import USUAL_BLEND
 from serving.sources.histories import Histories
 from serving.sources.source import CandidateSource
 from training.blending import choose_weights
+from training.ranker import RankerSettings, fit_ranker
 from training.recommender_metrics import Relevant
+from training.recommender_report import RankerChoice
 from training.sources.als import AlsSettings, fit_als
 from training.sources.buy_again import BuyAgainSettings, fit_buy_again
 from training.sources.popularity import PopularitySettings, fit_popularity
 from training.sources.settings import check_positive
 
-__all__ = ["RecommenderFitSettings", "fit_recommender"]
+__all__ = ["FittedRecommender", "RecommenderFitSettings", "fit_recommender", "fit_with_choice"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class RecommenderFitSettings:
     Attributes:
         interactions: weights of the kinds of event and half-life.
         als, popularity, buy_again: of each source.
+        ranker: whether and how candidates are ordered by a ranker trained on the same slice as the weights.
         blend: weights of the sources by name; None chooses them on the last `validation_days` before the cut-off.
         candidates: each source proposes so many.
         validation_days: length of that slice.
@@ -49,6 +54,7 @@ class RecommenderFitSettings:
     als: AlsSettings = field(default_factory=AlsSettings)
     popularity: PopularitySettings = field(default_factory=PopularitySettings)
     buy_again: BuyAgainSettings = field(default_factory=BuyAgainSettings)
+    ranker: RankerSettings = field(default_factory=RankerSettings)
     blend: Mapping[str, float] | None = None
     candidates: int = 200
     validation_days: int = 30
@@ -82,8 +88,38 @@ def fit_recommender(
     Raises:
         NotEnoughDataError: there is no interaction before the cut-off.
     """
+    return fit_with_choice(view, as_of_us, settings, items=items, item_ids=item_ids).recommender
+
+
+@dataclass(frozen=True, eq=False)
+class FittedRecommender:
+    """A recommender, and how it was chosen what orders its candidates; None where no ranker was asked for."""
+
+    recommender: Recommender
+    choice: RankerChoice | None
+
+
+def fit_with_choice(
+    view: CustomerView,
+    as_of_us: int,
+    settings: RecommenderFitSettings,
+    *,
+    items: pa.Table | None = None,
+    item_ids: Sequence[str] | None = None,
+) -> FittedRecommender:
+    """As `fit_recommender`, with what it found on the slice before the cut-off."""
     given = _Given(view, settings, items, item_ids)
-    return _fit(given, as_of_us, settings.blend or _choose_blend(given, as_of_us))
+    ranked = settings.ranker.enabled and view.n_customers >= settings.ranker.min_customers
+    slice_ = _slice(given, as_of_us) if ranked or settings.blend is None else None
+    weights = settings.blend or (USUAL_BLEND if slice_ is None else _choose_blend(slice_, settings))
+    recommender = _fit(given, as_of_us, weights)
+    if not settings.ranker.enabled:
+        return FittedRecommender(recommender, None)
+    if slice_ is None or not ranked:
+        reason = f"fewer than {settings.ranker.min_customers} customers can be learnt from"
+        return FittedRecommender(recommender, RankerChoice(used=False, reason=reason, n_customers=0))
+    ranker, choice = _fit_ranker(slice_, weights, settings)
+    return FittedRecommender(replace(recommender, ranker=ranker), choice)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +145,12 @@ def _fit(given: _Given, as_of_us: int, weights: Mapping[str, float]) -> Recommen
     return Recommender(
         catalogue,
         _sources(histories, catalogue, settings),
-        RecommenderSettings(interactions=settings.interactions, blend=dict(weights), candidates=settings.candidates),
+        RecommenderSettings(
+            interactions=settings.interactions,
+            blend=dict(weights),
+            candidates=settings.candidates,
+            learnt_until_us=as_of_us,
+        ),
     )
 
 
@@ -124,23 +165,54 @@ def _sources(
     )
 
 
-def _choose_blend(given: _Given, as_of_us: int) -> Mapping[str, float]:
-    """The weights with the best NDCG@10 on purchases in `[as_of - validation_days, as_of)`, fitted on what was before.
+@dataclass(frozen=True, eq=False)
+class _Slice:
+    """A recommender of what was before the last `validation_days`, and what customers bought in them.
 
-    Where that slice has no customer to judge by, the usual weights.
+    histories: of the customers with both an interaction before and a purchase in the slice. relevant: of the same.
     """
+
+    trial: Recommender
+    histories: Histories
+    relevant: Relevant
+
+
+def _slice(given: _Given, as_of_us: int) -> _Slice | None:
+    """The slice `[as_of - validation_days, as_of)`; None where it has no customer to learn from."""
     view, settings = given.view, given.settings
     start_us = as_of_us - settings.validation_days * DAY_US
     try:
         trial = _fit(given, start_us, USUAL_BLEND)
     except NotEnoughDataError:
-        return USUAL_BLEND
+        return None
     relevant = Relevant.read(view, start_us, as_of_us, trial.index, recorded_before_us=as_of_us)
     histories = Histories.read(view, start_us, trial.index, settings.interactions)
     rows = np.flatnonzero((np.diff(histories.offsets) > 0) & (relevant.counts > 0))
-    if not len(rows):
-        return USUAL_BLEND
-    if len(rows) > settings.validation_customers:
+    return _Slice(trial, histories.select(rows), relevant.select(rows)) if len(rows) else None
+
+
+def _choose_blend(slice_: _Slice, settings: RecommenderFitSettings) -> Mapping[str, float]:
+    """The weights with the best NDCG@10 on the slice."""
+    histories, relevant = slice_.histories, slice_.relevant
+    if histories.n_customers > settings.validation_customers:
         rng = np.random.default_rng(settings.seed)
-        rows = np.sort(rng.choice(rows, settings.validation_customers, replace=False))
-    return choose_weights(trial.sources, histories.select(rows), relevant.select(rows))
+        rows = np.sort(rng.choice(histories.n_customers, settings.validation_customers, replace=False))
+        histories, relevant = histories.select(rows), relevant.select(rows)
+    return choose_weights(slice_.trial.sources, histories, relevant)
+
+
+def _fit_ranker(
+    slice_: _Slice, weights: Mapping[str, float], settings: RecommenderFitSettings
+) -> tuple[Ranker | None, RankerChoice]:
+    trial = slice_.trial
+    asked = [source for source in trial.sources if weights.get(source.name, 0.0) > 0]
+    return fit_ranker(
+        asked,
+        [weights[source.name] for source in asked],
+        ItemFacts.of(trial.catalogue, trial.sources),
+        slice_.histories,
+        slice_.relevant,
+        settings.ranker,
+        candidates=settings.candidates,
+        seed=settings.seed,
+    )

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from features.instants import format_instant
 from training.model_card import ModelCard, Picture, Section, Table
 from training.recommender_evaluation import RecommenderTraining
+from training.recommender_report import RankerChoice
 
 __all__ = ["recommender_card"]
 
@@ -23,6 +24,7 @@ def recommender_card(
 ) -> ModelCard:
     """The card of a recommender; `sentences` are its verdicts."""
     report = trained.report
+    choice = report.ranker
     rows = tuple(
         (
             row.source.replace("_", " "),
@@ -41,6 +43,11 @@ def recommender_card(
         ("customers judged", f"{report.n_judged:,} of {report.n_eligible:,}"),
         ("items", f"{len(trained.recommender.item_ids):,}"),
         ("mixture of the sources", ", ".join(f"{name} {weight:.0%}" for name, weight in report.blend.items())),
+        (
+            "put in order by",
+            "the mixture" if choice is None or not choice.used else "a ranker that corrects the mixture",
+        ),
+        *(() if choice is None else (("because", f"{choice.reason}{_gain(choice)}"),)),
         *facts.items(),
     )
     columns = ("source", "purchases", "NDCG@10 (95% interval)", "recall@20", "hit rate@10", "share of items shown")
@@ -62,4 +69,13 @@ def recommender_card(
             "They tell what customers bought by themselves; what showing an item changes needs an experiment.",
             "Items that nobody has bought or looked at yet cannot be recommended by taste.",
         ),
+    )
+
+
+def _gain(choice: RankerChoice) -> str:
+    if choice.blend_ndcg_at_10 is None or choice.gain_abs is None:
+        return ""
+    return (
+        f": NDCG@10 of unseen customers before the cut-off {choice.blend_ndcg_at_10.mean:.4f} by the mixture, with the "
+        f"ranker {choice.gain_abs.mean:+.4f} ({choice.gain_abs.ci_low:+.4f} to {choice.gain_abs.ci_high:+.4f})"
     )

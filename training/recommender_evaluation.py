@@ -16,7 +16,7 @@ from features.interactions import interactions
 from serving.recommender import Recommender
 from serving.sources.histories import Purchases
 from training.cutoffs import observed_span
-from training.recommender import RecommenderFitSettings, fit_recommender
+from training.recommender import RecommenderFitSettings, fit_recommender, fit_with_choice
 from training.recommender_metrics import (
     Relevant,
     average_precision,
@@ -47,7 +47,7 @@ _BASELINES: Mapping[str, Mapping[str, float]] = {
     "buy_again_popularity": {"popularity": 1e-4, "buy_again": 1.0},
     "als": {"als": 1.0},
 }
-_OURS = "ours"
+_OURS, _BLEND = "ours", "blend"
 _K, _LONG_K = 10, 20
 
 
@@ -149,8 +149,9 @@ def backtest_recommender(
     """
     reports = []
     for as_of_us in cutoffs:
-        recommender = fit_recommender(view, as_of_us, fitting, items=items)
-        reports.append(evaluate_recommender(recommender, view, as_of_us, settings))
+        fitted = fit_with_choice(view, as_of_us, fitting, items=items)
+        report = evaluate_recommender(fitted.recommender, view, as_of_us, settings)
+        reports.append(replace(report, ranker=fitted.choice))
     return tuple(reports)
 
 
@@ -163,6 +164,9 @@ def train_recommender(
     items: pa.Table | None = None,
 ) -> RecommenderTraining:
     """Judge at `label_days` before the end of the log, then fit anew on everything; blend weights stay as judged.
+
+    Where a ranker was judged, one is trained anew and must beat the blend on its own slice too; where the blend was,
+    the blend stays.
 
     Everything is also what was recorded after the last event had occurred: the second fit is as of the instant at
     which all is known.
@@ -180,6 +184,8 @@ def train_recommender(
     end_us = observed_until_us if observed_until_us is not None else observed_span(view)[1]
     (report,) = backtest_recommender(view, [end_us - settings.label_days * DAY_US], fitting, settings, items=items)
     fixed = replace(fitting, blend=report.blend)
+    if report.ranker is not None and not report.ranker.used:
+        fixed = replace(fixed, ranker=replace(fitting.ranker, enabled=False))
     known_us = max(end_us, int(view.recorded_us.max(initial=0)) + 1)
     met = interactions(view, known_us, fitting.interactions).item_ids.tolist()
     item_ids = met if items is None else sorted({*met, *items["item_id"].to_pylist()})
@@ -188,6 +194,8 @@ def train_recommender(
 
 def _contenders(recommender: Recommender) -> Iterator[tuple[str, Recommender]]:
     yield _OURS, recommender
+    if recommender.ranker is not None:
+        yield _BLEND, recommender.with_blend(recommender.settings.blend)
     for name, weights in _BASELINES.items():
         yield name, recommender.with_blend(weights)
 
@@ -260,7 +268,7 @@ def _figures(
 
 
 def _gains(ndcgs: dict[tuple[str, str], Floats], rng: np.random.Generator, n_replicates: int) -> Iterator[Gain]:
-    for name in _BASELINES:
+    for name in (_BLEND, *_BASELINES):
         for segment in ("all", "repeat", "new"):
             if (name, segment) in ndcgs:
                 ours, theirs = ndcgs[_OURS, segment], ndcgs[name, segment]

@@ -45,8 +45,8 @@ class SourceFigures:
     """How one source did on one segment. Every item of the catalogue is ranked; no sampled negatives.
 
     Attributes:
-        source: "ours" (the blend as served), "als", "popularity", "buy_again" or "buy_again_popularity" (own items
-            first, then popular ones).
+        source: "ours" (as served), "blend" (beside a ranker: the blend that it corrects), "als", "popularity",
+            "buy_again" or "buy_again_popularity" (own items first, then popular ones).
         segment: "all"; "repeat", relevant items that the customer had bought before; "new", those never bought, with
             owned items excluded from the slates; or "history a-b", customers with a to b items in their history.
         n_customers: customers with at least one relevant item.
@@ -88,6 +88,7 @@ class RecommenderReport:
         n_judged: of these, the customers drawn for judging who bought an item of the catalogue.
         n_outside: purchased (customer, item) pairs left out because the item was not in the catalogue at the cut-off.
         blend: weights of the sources by name, as chosen before the cut-off.
+        ranker: whether a ranker orders what the sources propose, and why; None where none was asked for.
     """
 
     as_of_us: int
@@ -99,6 +100,7 @@ class RecommenderReport:
     blend: Mapping[str, float]
     figures: tuple[SourceFigures, ...]
     gains: tuple[Gain, ...]
+    ranker: RankerChoice | None = None
 
     def of(self, source: str, segment: str = "all") -> SourceFigures:
         """The figures of one source on one segment.
