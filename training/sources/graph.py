@@ -127,7 +127,8 @@ def _parts(likes: Likes, directions: Singles, values: Floats, settings: GraphSet
 
 def _joined(factors: Iterable[tuple[Singles, Singles]], n_items: int) -> tuple[Singles, Singles]:
     columns = [(np.empty((n_items, 0), np.float32),) * 2, *factors]
-    return np.concatenate([one for one, _ in columns], axis=1), np.concatenate([one for _, one in columns], axis=1)
+    taken, given = (np.concatenate(side, axis=1) for side in zip(*columns, strict=True))
+    return np.ascontiguousarray(taken), np.ascontiguousarray(given)
 
 
 def _cut(together: csr_matrix, parts: tuple[_Part, ...], likes: Likes, settings: GraphSettings) -> GraphFilterSource:
@@ -135,7 +136,7 @@ def _cut(together: csr_matrix, parts: tuple[_Part, ...], likes: Likes, settings:
     n_items, scale = likes.n_items, (likes.item_scale**settings.popularity_power).astype(np.float32)
     if not settings.neighbours:
         linear = (together @ diags(scale)).tocsr()
-        linear.setdiag(0)
+        linear = linear - diags(linear.diagonal())
         taken, given = _joined((part.factors(part.beyond) for part in parts), n_items)
         return GraphFilterSource(ItemNeighbours.of_matrix(linear), taken, given)
     kept = [np.where(np.arange(len(part.whole)) < settings.kept_factors, part.whole, 0) for part in parts]

@@ -67,6 +67,13 @@ def test_main_directions_are_those_of_a_dense_decomposition():
     assert np.abs((found * v[:3].T).sum(axis=0)) == pytest.approx(1.0, abs=1e-4)
 
 
+def test_an_item_that_nobody_likes_yet_is_no_neighbour_and_no_error():
+    found = fit_graph(Histories.of_lists(LISTS, N + 1), N + 1, PAPER)
+    assert found.neighbours.offsets[N] == found.neighbours.offsets[N + 1]
+    assert not (found.neighbours.items == N).any()
+    np.testing.assert_allclose(scores_of(found), unowned(gf_cf(X, 0.3, 4)), atol=1e-5)
+
+
 def test_nobody_likes_anything():
     source = fit_graph(Histories.of_lists([[], []], 3), 3, GraphSettings())
     assert np.isnan(source.scores(Histories.nobody(0), np.zeros((1, 1), np.int64))).all()
