@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 
@@ -218,6 +219,18 @@ def test_what_a_forgotten_customer_did_as_a_visitor_falls_to_nobody(shop: Shop, 
     assert seen(histories, ANN) == []
 
 
+def test_what_the_second_at_a_computer_did_falls_not_to_the_first_once_forgotten_and_sealed(shop: Shop) -> None:
+    shop.login("in", ANN)
+    shop.sees(TABLET, "apple")
+    shop.login("in-2", BOB)
+    shop.sees(TABLET, "bread")
+    shop.forget(BOB)
+    seal(shop.store, shop.log)
+    by_item = {row["item_id"]: row["customer_key"] for row in shop.log.read().to_pylist()}
+    assert (by_item["apple"], by_item["bread"]) == (ANN, TABLET)
+    assert seen(shop.opened(), ANN) == ["apple"]
+
+
 def test_a_forgotten_customer_who_comes_back_starts_anew(shop: Shop) -> None:
     shop.sees(TABLET, "apple")
     shop.login("in", ANN)
@@ -244,6 +257,47 @@ def test_customer_and_visitor_together_before_any_link_and_never_another_s_visit
     assert both is not None
     assert len(both) == 3  # apple, bread, the login: once each
     assert shop.histories.together(ANN, "k:unknown") is shop.histories.history(ANN)
+
+
+def owned(steps: list[tuple[str, str, str | None]], customer: str) -> set[str]:
+    """Items of the customer by the rule as written: the last login before an event, else the first one after it.
+
+    A step is (item, key, None) for a view, (name, customer, visitor) for a login.
+    """
+    items = set()
+    for place, (item, key, visitor) in enumerate(steps):
+        if visitor is None:
+            logins = [(at, who) for at, (_, who, where) in enumerate(steps) if where == key]
+            before = [who for at, who in logins if at < place]
+            owner = before[-1] if before else logins[0][1] if logins else None
+            if customer in (key, owner):
+                items.add(item)
+    return items
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_the_order_of_views_logins_seals_and_starts_the_rule_holds(shop: Shop, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    steps: list[tuple[str, str, str | None]] = []
+    processes = [shop.histories]
+    for number in range(16):
+        what, name = rng.choice(["view", "view", "view", "login", "seal", "start"]), f"s{number:02}"
+        customer, visitor = str(rng.choice([ANN, BOB])), str(rng.choice([TABLET, "k:phone"]))
+        if what == "view":
+            key = str(rng.choice([customer, visitor, visitor]))
+            shop.sees(key, name)
+            steps.append((name, key, None))
+        elif what == "login":
+            shop.login(name, customer, visitor)
+            steps.append((name, customer, visitor))
+        elif what == "seal":
+            seal(shop.store, shop.log)
+        else:
+            processes.append(shop.opened())
+        for histories in processes:
+            for one in (ANN, BOB):
+                assert set(seen(histories, one)) == owned(steps, one)
+    assert len(shop.opened().sealed.event_hashes) == shop.log.n_events <= len(steps)
 
 
 def test_a_store_from_before_links_gets_their_table(tmp_path: Path) -> None:
