@@ -11,6 +11,7 @@ from typing import Any
 
 from features.errors import ConfigurationError
 from features.settings import read_settings, read_toml
+from serving.exploration import ExplorationSettings
 from serving.objective import Objective, ObjectiveWeights
 from serving.slate_rules import SlateRules
 
@@ -59,6 +60,7 @@ class Recipe:
         sources: changes to how sources are asked, by name; one that is not named is asked as it was fitted.
         rules: between ranked candidates and the list; what is left out for being owned, seen or bought lately too.
         objective: what counts beside relevance.
+        exploration: positions at which an item is drawn, so that something is learnt; none unless named.
 
     Raises:
         ConfigurationError: a number is out of its range, or the rules cannot be followed.
@@ -69,6 +71,7 @@ class Recipe:
     sources: Mapping[str, Asking] = field(default_factory=dict)
     rules: SlateRules = field(default_factory=SlateRules)
     objective: Objective = field(default_factory=Objective)
+    exploration: ExplorationSettings = field(default_factory=ExplorationSettings)
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():

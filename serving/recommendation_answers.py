@@ -70,8 +70,9 @@ def recommend(runtime: Runtime, request: RecommendationRequest) -> tuple[dict[st
     risk, risk_as_of_us = _risk(runtime, routed.release, customer, as_of_us)
     storefront = runtime.storefronts.of(_recommender(routed))
     _checked(storefront, wanted)
-    slate = storefront.slate(history, as_of_us, wanted, recipe, risk)
-    answer = _answer(runtime, slate, key, routed, as_of_us)
+    recommendation_id = f"r-{runtime.new_id()}"
+    slate = storefront.slate(history, as_of_us, wanted, recipe, risk, recommendation_id=recommendation_id)
+    answer = _answer(runtime, recommendation_id, slate, key, routed, as_of_us)
     answer["freshness"]["churn_probability"] = None if risk_as_of_us is None else format_instant(risk_as_of_us)
     shown = Page(key, request.placement, (*wanted.earlier, *(item.item_id for item in slate.items)))
     runtime.pages.keep(answer["recommendation_id"], shown)
@@ -91,7 +92,8 @@ def similar(runtime: Runtime, item_id: str, wanted: SlateRequest) -> tuple[dict[
     slate = storefront.slate(None, runtime.clock(), wanted, _AS_THEY_ARE)
     if slate.strategy != _SIMILAR:
         slate = replace(slate, items=(), strategy="none", more=False)
-    return _answer(runtime, slate, None, routed, runtime.clock()), routed.release
+    answer = _answer(runtime, f"r-{runtime.new_id()}", slate, None, routed, runtime.clock())
+    return answer, routed.release
 
 
 def _recipe(release: Release, request: RecommendationRequest) -> Recipe:
@@ -166,10 +168,11 @@ def _history(histories: Histories, customer: str | None, visitor: str | None) ->
     return None if key is None else histories.history(key)
 
 
-def _answer(runtime: Runtime, slate: Slate, key: str | None, routed: Routed, as_of_us: int) -> dict[str, Any]:
+def _answer(
+    runtime: Runtime, recommendation_id: str, slate: Slate, key: str | None, routed: Routed, as_of_us: int
+) -> dict[str, Any]:
     release, arm, experiment = routed
     learnt_us = _recommender(routed).settings.learnt_until_us
-    recommendation_id = f"r-{runtime.new_id()}"
     items = tuple(item.item_id for item in slate.items)
     runtime.decisions.record(
         Decision(

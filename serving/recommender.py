@@ -16,6 +16,7 @@ from features.errors import ArtefactError, ConfigurationError, DataError
 from features.interactions import ItemIndex
 from features.settings import read_settings
 from serving.catalogue import Catalogue
+from serving.exploration import ItemBeliefs
 from serving.ranker import Ranker
 from serving.ranking import Asked, Ranked, gather, given_places, judge, n_filtered, rank
 from serving.ranking_features import ItemFacts
@@ -38,9 +39,8 @@ _REASONS = {
     "popularity": "popular now",
     "buy_again": "bought before",
 }
-_USUAL_REASON = "goes with what you looked at or bought"
+_USUAL_REASON, _DUE_AGAIN = "goes with what you looked at or bought", "due again"
 _SIMILAR_REASON = "similar to what you are looking at"
-_DUE_AGAIN = "due again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,12 +52,14 @@ class Recommender:
         sources: the candidate sources, of distinct names, all of this catalogue.
         settings: as fitted.
         ranker: orders what the sources propose; None: the blend does.
+        beliefs: of each item's rate of response, for slots that explore; None: nothing was learnt of it.
     """
 
     catalogue: Catalogue
     sources: tuple[CandidateSource, ...]
     settings: RecommenderSettings
     ranker: Ranker | None = None
+    beliefs: ItemBeliefs | None = None
 
     @property
     def item_ids(self) -> tuple[str, ...]:
@@ -161,10 +163,7 @@ class Recommender:
         allowed: Collection[str] | Bools | None = None,
         excluded: Collection[str] = (),
     ) -> Slate:
-        """The k items that suit who was drawn to one alone; none and `fallback` for an unknown item.
-
-        `allowed` and `excluded` are as for `slate`.
-        """
+        """The k items that suit who was drawn to one alone; none and `fallback` for an unknown item."""
         slate = self.slate(None, 0, k, allowed=allowed, excluded=excluded, seed_items=(item_id,))
         return slate if slate.strategy == _SIMILAR else dataclasses.replace(slate, items=(), strategy="none")
 
@@ -204,7 +203,8 @@ class Recommender:
 
     def to_files(self) -> dict[str, bytes]:
         """Its files, without code in them; the same recommender gives the same bytes."""
-        return {**self.catalogue.to_files(), **pack(dataclasses.asdict(self.settings), self.sources, self.ranker)}
+        own = pack(dataclasses.asdict(self.settings), self.sources, self.ranker, self.beliefs)
+        return {**self.catalogue.to_files(), **own}
 
     @classmethod
     def from_files(cls, files: Mapping[str, Any]) -> Recommender:
@@ -214,12 +214,12 @@ class Recommender:
             ArtefactError: a file is missing, unreadable or does not fit; see `recommender_files.unpack`.
         """
         catalogue = Catalogue.from_files(files)
-        given, sources, ranker = unpack(files, len(catalogue))
+        read = unpack(files, len(catalogue))
         try:
-            settings = read_settings(RecommenderSettings, given)
+            settings = read_settings(RecommenderSettings, read.settings)
         except ConfigurationError as error:
             raise ArtefactError(f"{SETTINGS_FILE}: {error}") from None
-        return cls(catalogue, sources, settings, ranker)
+        return cls(catalogue, read.sources, settings, read.ranker, read.beliefs)
 
     def histories(self, view: CustomerView | None, as_of_us: int) -> Histories:
         """What the sources read of the customers of a view; of one nobody knows where there is none."""

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from features.errors import ArtefactError
 from serving import strict_json
 from serving.array_files import read_npy, write_npy
+from serving.exploration import ItemBeliefs
 from serving.ranker import RANKER_FILE, Ranker
 from serving.sources.kinds import SOURCE_KINDS
 from serving.sources.source import Arrays, CandidateSource
 
-__all__ = ["SETTINGS_FILE", "array_file", "pack", "unpack"]
+__all__ = ["SETTINGS_FILE", "Unpacked", "array_file", "pack", "unpack"]
 
 SETTINGS_FILE = "recommender.json"
 
 _FORMAT = 2
+_BELIEFS = "beliefs"
 _AGAIN = "fit and release anew"
 
 
@@ -27,7 +30,10 @@ def array_file(source: str, array: str) -> str:
 
 
 def pack(
-    settings: Mapping[str, Any], sources: Sequence[CandidateSource], ranker: Ranker | None = None
+    settings: Mapping[str, Any],
+    sources: Sequence[CandidateSource],
+    ranker: Ranker | None = None,
+    beliefs: ItemBeliefs | None = None,
 ) -> dict[str, bytes]:
     """File name -> content; equal input gives equal bytes."""
     files: dict[str, bytes] = {}
@@ -40,13 +46,31 @@ def pack(
     ordering = None
     if ranker is not None:
         ordering, files[RANKER_FILE] = ranker.to_parts()
-    document = {"format": _FORMAT, "settings": settings, "sources": described, "ranker": ordering}
+    believed = {} if beliefs is None else beliefs.to_parts()
+    files |= {array_file(_BELIEFS, name): write_npy(array) for name, array in believed.items()}
+    document = {
+        "format": _FORMAT,
+        "settings": settings,
+        "sources": described,
+        "ranker": ordering,
+        _BELIEFS: sorted(believed),
+    }
     text = json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False)
     return {SETTINGS_FILE: text.encode("utf-8"), **files}
 
 
-def unpack(files: Mapping[str, Any], n_items: int) -> tuple[dict[str, Any], tuple[CandidateSource, ...], Ranker | None]:
-    """Settings, sources and ranker of `pack`, for a catalogue of `n_items`.
+@dataclass(frozen=True, eq=False)
+class Unpacked:
+    """What `pack` was given; the settings as they were written."""
+
+    settings: dict[str, Any]
+    sources: tuple[CandidateSource, ...]
+    ranker: Ranker | None
+    beliefs: ItemBeliefs | None
+
+
+def unpack(files: Mapping[str, Any], n_items: int) -> Unpacked:
+    """What `pack` was given, for a catalogue of `n_items`.
 
     A file is bytes or whatever has them, such as a memory map. The arrays are views of them, so that the processes that
     map a file share it.
@@ -68,7 +92,17 @@ def unpack(files: Mapping[str, Any], n_items: int) -> tuple[dict[str, Any], tupl
     for source in sources:
         if source.n_items != n_items:
             raise ArtefactError(f"{source.name} is of {source.n_items} items, the catalogue of {n_items}; {_AGAIN}")
-    return settings, sources, _ranker(document.get("ranker"), files, {source.name for source in sources})
+    ranker = _ranker(document.get("ranker"), files, {source.name for source in sources})
+    return Unpacked(settings, sources, ranker, _beliefs(document.get(_BELIEFS), files, n_items))
+
+
+def _beliefs(named: Any, files: Mapping[str, Any], n_items: int) -> ItemBeliefs | None:
+    if not named:
+        return None
+    beliefs = ItemBeliefs.from_parts(_arrays(_BELIEFS, named, files))
+    if len(beliefs.means) != n_items:
+        raise ArtefactError(f"the beliefs are of {len(beliefs.means)} items, the catalogue of {n_items}; {_AGAIN}")
+    return beliefs
 
 
 def _ranker(described: Any, files: Mapping[str, Any], sources: Collection[str]) -> Ranker | None:
@@ -90,12 +124,7 @@ def _source(described: Any, files: Mapping[str, Any]) -> CandidateSource:
     name, kind = described["name"], described["kind"]
     if kind not in SOURCE_KINDS:
         raise ArtefactError(f"{SETTINGS_FILE}: this version knows no source of kind {kind!r}; upgrade first")
-    arrays: Arrays = {}
-    for array in described["arrays"]:
-        path = array_file(name, array)
-        if path not in files:
-            raise ArtefactError(f"the recommender has no file {path}; copy the release again")
-        arrays[array] = read_npy(files[path], path)
+    arrays = _arrays(name, described["arrays"], files)
     try:
         source = SOURCE_KINDS[kind].from_parts(described["settings"], arrays)
     except ArtefactError as error:
@@ -103,3 +132,14 @@ def _source(described: Any, files: Mapping[str, Any]) -> CandidateSource:
     if source.name != name:
         raise ArtefactError(f"{SETTINGS_FILE}: the source {name} calls itself {source.name}; {_AGAIN}")
     return source
+
+
+def _arrays(name: str, named: Any, files: Mapping[str, Any]) -> Arrays:
+    """The named arrays of a source."""
+    arrays: Arrays = {}
+    for array in named:
+        path = array_file(name, array)
+        if path not in files:
+            raise ArtefactError(f"the recommender has no file {path}; copy the release again")
+        arrays[array] = read_npy(files[path], path)
+    return arrays

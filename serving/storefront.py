@@ -18,10 +18,11 @@ import numpy.typing as npt
 
 from features.customer_view import CustomerView
 from features.instants import DAY_US
-from serving.arranging import Arranged, arrange
+from serving.arranging import RANKED, Arranged, arrange
 from serving.catalogue import Catalogue
 from serving.churn_aware import aimed, margins
 from serving.encounters import Encounters, Shown, shown_without_click
+from serving.exploration import explore_arranged, rng_of
 from serving.filter_masks import FilterMasks
 from serving.languages import LANGUAGES, Language
 from serving.ranking import Asked, Ranked
@@ -39,7 +40,6 @@ from serving.sources.source import Bools, Excluded, Ints
 __all__ = ["SlateRequest", "Storefront"]
 
 _BOOKS_KEPT = 64
-_RANKED = "ranked"
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,8 @@ class Storefront:
         request: SlateRequest,
         recipe: Recipe,
         churn_probability: float | None = None,
+        *,
+        recommendation_id: str | None = None,
     ) -> Slate:
         """The slate of one customer at an instant.
 
@@ -105,58 +107,96 @@ class Storefront:
             request: what this call wants.
             recipe: of the placement.
             churn_probability: of the customer, for the objective of the recipe; None where it is not known.
+            recommendation_id: decides what is drawn on the slots that explore; None draws nothing.
 
         Raises:
             FilterError: the filter cannot be read or does not fit the catalogue.
             ConfigurationError: a boost is one too many, or its filter does not fit.
             DataError: the limit is below 1.
         """
-        recommender, book = self.recommender, self.book(_merged(recipe.rules, request))
-        limit = recipe.k if request.limit is None else request.limit
-        histories = recommender.histories(history, as_of_us)
-        seeds = self._places(request.seed_items)
-        similar = bool(len(seeds))
-        exclude = book.rules.exclude if request.exclude is None else request.exclude
-        encounters = self._encounters(history, histories, book)
-        eligible, pool, filtered = self._open(book, request)
-        struck, met = _struck(encounters, exclude, as_of_us, seeds, eligible)
-        drawn = Histories.of_lists([seeds.tolist()], len(self.catalogue)) if similar else histories
-        ranked, asked = recommender.ranked(
-            drawn,
-            eligible,
-            weights=self._weights(recipe, similar=similar),
-            limits={name: one.limit for name, one in recipe.sources.items() if one.limit is not None},
-            excluded=Excluded(np.array([0, len(struck)]), struck),
-            pool=pool,
-            liked=similar,
-            candidates=len(request.earlier) + limit,
-        )
+        asking = self._asking(history, as_of_us, request, recipe)
         aims = recipe.objective.weights(churn_probability)
-        ranked = aimed(recommender, drawn, ranked, np.array([astuple(aims)]), margin=self._margins)
-        arranged = arrange(
-            Shortlist(ranked.places[0], ranked.scores[0]),
-            book,
-            encounters,
-            limit,
-            as_of_us=as_of_us,
-            allowed=eligible,
-            exclude=exclude,
-            seeds=seeds,
-            earlier=self.catalogue.index.positions_of(request.earlier),
-        )
-        cold = bool(histories.cold[0])
-        filtered |= met | {"low_relevance": arranged.filtered["low_relevance"]}
+        ranked, asked = self._ranked(asking, recipe, np.array([astuple(aims)]))
+        arranged, propensities = self._arranged(asking, recipe, ranked, recommendation_id)
+        cold = bool(asking.histories.cold[0])
+        filtered = asking.filtered | {"low_relevance": arranged.filtered["low_relevance"]}
         wanted = list(dict.fromkeys([*(request.candidates or ()), *request.seed_items]))
         return Slate(
-            self._items(_Told(drawn, ranked, asked, arranged, request.language, similar=similar)),
-            "none" if not len(self.catalogue) else "similar" if similar else "popularity" if cold else "personal",
-            fallback=not len(self.catalogue) or (not similar and (bool(request.seed_items) or cold)),
+            self._items(asking, ranked, asked, arranged),
+            "none"
+            if not len(self.catalogue)
+            else "similar"
+            if asking.similar
+            else "popularity"
+            if cold
+            else "personal",
+            fallback=not len(self.catalogue) or (not asking.similar and (bool(request.seed_items) or cold)),
             filtered_count=sum(filtered.values()),
             unknown_count=int(np.sum(self.catalogue.index.positions_of(wanted) < 0)),
             filtered=filtered,
             more=arranged.more,
             objective=aims.named(),
+            propensities=propensities,
         )
+
+    def _asking(self, history: CustomerView | None, as_of_us: int, request: SlateRequest, recipe: Recipe) -> _Asking:
+        book = self.book(_merged(recipe.rules, request))
+        histories = self.recommender.histories(history, as_of_us)
+        seeds = self._places(request.seed_items)
+        exclude = book.rules.exclude if request.exclude is None else request.exclude
+        encounters = self._encounters(history, histories, book)
+        eligible, pool, filtered = self._open(book, request)
+        struck, met = _struck(encounters, exclude, as_of_us, seeds, eligible)
+        return _Asking(
+            request,
+            recipe.k if request.limit is None else request.limit,
+            book,
+            histories,
+            Histories.of_lists([seeds.tolist()], len(self.catalogue)) if len(seeds) else histories,
+            seeds,
+            exclude,
+            encounters,
+            eligible,
+            pool,
+            struck,
+            filtered | met,
+        )
+
+    def _ranked(self, asking: _Asking, recipe: Recipe, aims: npt.NDArray[np.float64]) -> tuple[Ranked, Asked]:
+        """Every candidate in the order of relevance times worth, and the sources asked."""
+        ranked, asked = self.recommender.ranked(
+            asking.drawn,
+            asking.eligible,
+            weights=self._weights(recipe, similar=asking.similar),
+            limits={name: one.limit for name, one in recipe.sources.items() if one.limit is not None},
+            excluded=Excluded(np.array([0, len(asking.struck)]), asking.struck),
+            pool=asking.pool,
+            liked=asking.similar,
+            candidates=len(asking.request.earlier) + asking.limit,
+        )
+        return aimed(self.recommender, asking.drawn, ranked, aims, margin=self._margins), asked
+
+    def _arranged(
+        self, asking: _Asking, recipe: Recipe, ranked: Ranked, recommendation_id: str | None
+    ) -> tuple[Arranged, tuple[float, ...] | None]:
+        """The list by the rules of the shop, and the chance of each item where some slot explores."""
+        beliefs, settings = self.recommender.beliefs, recipe.exploration
+        exploring = bool(settings.slots) and beliefs is not None and recommendation_id is not None
+        arranged = arrange(
+            Shortlist(ranked.places[0], ranked.scores[0]),
+            asking.book,
+            asking.encounters,
+            asking.limit + (settings.pool if exploring else 0),
+            as_of_us=asking.histories.as_of_us,
+            allowed=asking.eligible,
+            exclude=asking.exclude,
+            seeds=asking.seeds,
+            earlier=self.catalogue.index.positions_of(asking.request.earlier),
+        )
+        if beliefs is None or recommendation_id is None or not exploring:
+            return arranged, None
+        shown, found = explore_arranged(arranged, beliefs, asking.limit, settings, rng_of(recommendation_id))
+        return shown, tuple(found.propensities.tolist())
 
     def book(self, rules: SlateRules) -> Rulebook:
         """The rules bound to the catalogue; those used last are kept.
@@ -218,54 +258,61 @@ class Storefront:
             filtered[reason] = n_before - n_left
         return eligible, pool, filtered
 
-    def _items(self, told: _Told) -> tuple[SlateItem, ...]:
-        reasons = told.reasons(self.catalogue, self.recommender)
+    def _items(self, asking: _Asking, ranked: Ranked, asked: Asked, arranged: Arranged) -> tuple[SlateItem, ...]:
+        told = self._told(asking, ranked, asked, arranged)
         return tuple(
-            SlateItem(
-                self.catalogue.item_ids[place],
-                float(told.arranged.scores[number]),
-                told.arranged.first_position + number,
-                *reasons[number],
-                shown_as,
-            )
-            for number, (place, shown_as) in enumerate(
-                zip(told.arranged.places.tolist(), told.arranged.shown_as, strict=True)
+            SlateItem(self.catalogue.item_ids[place], float(score), arranged.first_position + number, *words, shown_as)
+            for number, (place, score, words, shown_as) in enumerate(
+                zip(arranged.places.tolist(), arranged.scores, told, arranged.shown_as, strict=True)
             )
         )
 
+    def _told(self, asking: _Asking, ranked: Ranked, asked: Asked, arranged: Arranged) -> list[tuple[str, str]]:
+        """The main source and the reason of each item."""
+        rank_of = {place: at for at, place in enumerate(ranked.places[0].tolist())}
+        shown, language = arranged.places, asking.request.language
+        found: list[tuple[str, str]] = []
+        by_source: dict[int, list[int]] = {}
+        for number, (place, shown_as) in enumerate(zip(shown.tolist(), arranged.shown_as, strict=True)):
+            if shown_as == RANKED:
+                by_source.setdefault(int(ranked.source[0, rank_of[place]]), []).append(number)
+            words = "" if shown_as == RANKED else said(Because(shown_as), place, self.catalogue, language)
+            found.append((shown_as, words))
+        due = self.recommender.due(asking.drawn, shown[None])[0]
+        for which, numbers in by_source.items():
+            source, places = asked.sources[which], shown[numbers]
+            whys = because(source, asking.drawn, 0, places, dict(zip(places.tolist(), due[numbers], strict=True)))
+            for number, why in zip(numbers, whys, strict=True):
+                code = Because("similar") if asking.similar else why
+                found[number] = (source.name, said(code, int(shown[number]), self.catalogue, language))
+        return found
+
 
 @dataclass(frozen=True, eq=False)
-class _Told:
-    """All that the words of one slate are made from."""
+class _Asking:
+    """One call made out: what is open to the customer, and whose taste ranks it.
 
+    `drawn` is the history that ranks: the customer's own, or that of somebody drawn to the seeds alone. `struck` are
+    the places that this customer is not to be shown, `filtered` how many items each reason took out.
+    """
+
+    request: SlateRequest
+    limit: int
+    book: Rulebook
     histories: Histories
-    ranked: Ranked
-    asked: Asked
-    arranged: Arranged
-    language: Language
-    similar: bool
+    drawn: Histories
+    seeds: Ints
+    exclude: Exclusions
+    encounters: Encounters
+    eligible: Bools
+    pool: Bools | None
+    struck: Ints
+    filtered: dict[str, int]
 
-    def reasons(self, catalogue: Catalogue, recommender: Recommender) -> list[tuple[str, str]]:
-        """The main source and the reason of each item."""
-        rank_of = {place: at for at, place in enumerate(self.ranked.places[0].tolist())}
-        shown = self.arranged.places
-        found = [
-            (shown_as, said(Because(shown_as), place, catalogue, self.language) if shown_as != _RANKED else "")
-            for place, shown_as in zip(shown.tolist(), self.arranged.shown_as, strict=True)
-        ]
-        by_source: dict[int, list[int]] = {}
-        for number, (place, shown_as) in enumerate(zip(shown.tolist(), self.arranged.shown_as, strict=True)):
-            if shown_as == _RANKED:
-                by_source.setdefault(int(self.ranked.source[0, rank_of[place]]), []).append(number)
-        due = recommender.due(self.histories, shown[None])[0]
-        for which, numbers in by_source.items():
-            source = self.asked.sources[which]
-            places = shown[numbers]
-            told = because(source, self.histories, 0, places, dict(zip(places.tolist(), due[numbers], strict=True)))
-            for number, one in zip(numbers, told, strict=True):
-                code = dataclasses.replace(one, code="similar", item=-1) if self.similar else one
-                found[number] = (source.name, said(code, int(shown[number]), catalogue, self.language))
-        return found
+    @property
+    def similar(self) -> bool:
+        """Whether seeds lead."""
+        return bool(len(self.seeds))
 
 
 def _merged(rules: SlateRules, request: SlateRequest) -> SlateRules:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
+from features.customer_view import CustomerView
 from features.errors import ConfigurationError
 from features.instants import DAY_US
+from features.interactions import ItemIndex, known
 from features.schema import KINDS
 from serving.exploration import ItemBeliefs
 
@@ -24,6 +24,7 @@ __all__ = ["BeliefSettings", "ResponseCounts", "count_responses", "fit_item_beli
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
+_IMPRESSION = "impression"
 _WEAKEST, _STRONGEST, _UNKNOWN_RATE = 10.0, 10_000.0, 0.01
 
 
@@ -43,8 +44,8 @@ class BeliefSettings:
     items_a_customer: float = 200.0
 
     def __post_init__(self) -> None:
-        if not self.kinds or any(kind not in KINDS or kind == "impression" for kind in self.kinds):
-            known = ", ".join(kind for kind in KINDS if kind != "impression")
+        if not self.kinds or any(kind not in KINDS or kind == _IMPRESSION for kind in self.kinds):
+            known = ", ".join(kind for kind in KINDS if kind != _IMPRESSION)
             raise ConfigurationError(f"beliefs.kinds is {self.kinds}; write kinds out of {known}")
         for name in ("window_days", "items_a_customer"):
             number = getattr(self, name)
@@ -61,48 +62,46 @@ class ResponseCounts:
 
 
 def fit_item_beliefs(
-    events: pa.Table, item_ids: Sequence[str], as_of_us: int, settings: BeliefSettings | None = None
+    view: CustomerView, index: ItemIndex, as_of_us: int, settings: BeliefSettings | None = None
 ) -> ItemBeliefs:
     """What is believed of the items, from impressions and responses with both times before `as_of_us`.
 
     Args:
-        events: of the columns customer_key, item_id, kind, occurred_at and recorded_at.
-        item_ids: the catalogue, in the order of the beliefs.
+        view: histories; later events change nothing.
+        index: the catalogue, in the order of the beliefs.
         as_of_us: exclusive cut-off.
         settings: what counts.
     """
-    counts = count_responses(events, item_ids, as_of_us, settings or BeliefSettings())
+    counts = count_responses(view, index, as_of_us, settings or BeliefSettings())
     return ItemBeliefs.of_counts(counts.responded, counts.shown, *prior_of(counts))
 
 
-def count_responses(
-    events: pa.Table, item_ids: Sequence[str], as_of_us: int, settings: BeliefSettings
-) -> ResponseCounts:
+def count_responses(view: CustomerView, index: ItemIndex, as_of_us: int, settings: BeliefSettings) -> ResponseCounts:
     """Count who was shown what and responded; who was shown it too lately to have had the window is left out."""
-    window = round(settings.window_days * DAY_US)
-    n_items = max(len(item_ids), 1)
-    known = pc.and_(
-        pc.less(events["occurred_at"].cast(pa.int64()), as_of_us),
-        pc.less(events["recorded_at"].cast(pa.int64()), as_of_us),
-    )
-    told = events.filter(pc.and_(known, pc.is_in(events["kind"], pa.array(["impression", *settings.kinds]))))
-    items = pc.index_in(told["item_id"], pa.array(list(item_ids), pa.string()))
-    told, items = told.filter(pc.is_valid(items)), items.drop_null()
-    customers = told["customer_key"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
-    pairs = customers * n_items + items.to_numpy().astype(np.int64)
-    when = told["occurred_at"].cast(pa.int64()).to_numpy()
-    seen = pc.equal(told["kind"], "impression").to_numpy()
-    shown, first_us = _first(pairs[seen], when[seen])
+    window, n_items = round(settings.window_days * DAY_US), len(index.item_ids)
+    shown, first_us = _first(*_pairs(view, index, as_of_us, (_IMPRESSION,)))
     closed = first_us <= as_of_us - window
     shown, first_us = shown[closed], first_us[closed]
-    responded = _responded(shown, first_us, pairs[~seen], when[~seen], window)
-    whose = np.unique(shown // n_items, return_inverse=True)[1]
+    responded = _responded(shown, first_us, *_pairs(view, index, as_of_us, settings.kinds), window)
+    whose = np.unique(shown // max(n_items, 1), return_inverse=True)[1]
     weight = np.minimum(1.0, settings.items_a_customer / np.bincount(whose))[whose]
-    item = shown % n_items
+    item = shown % max(n_items, 1)
     return ResponseCounts(
-        np.bincount(item, weights=weight, minlength=len(item_ids)).astype(np.float64),
-        np.bincount(item[responded], weights=weight[responded], minlength=len(item_ids)).astype(np.float64),
+        np.bincount(item, weights=weight, minlength=n_items).astype(np.float64),
+        np.bincount(item[responded], weights=weight[responded], minlength=n_items).astype(np.float64),
     )
+
+
+def _pairs(view: CustomerView, index: ItemIndex, as_of_us: int, kinds: Sequence[str]) -> tuple[Places, Places]:
+    """One number for the customer and the item of each known event of some kinds, and its instant."""
+    pairs, times = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for kind in kinds:
+        track = view.track(kind)
+        items = index.of_view_items(view, track.item)
+        counted = known(track, as_of_us) & (items >= 0)
+        pairs.append(track.customer_rows[counted] * max(len(index.item_ids), 1) + items[counted])
+        times.append(track.occurred_us[counted])
+    return np.concatenate(pairs), np.concatenate(times)
 
 
 def _first(pairs: Places, when: Places) -> tuple[Places, Places]:

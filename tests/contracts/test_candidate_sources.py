@@ -118,7 +118,7 @@ def test_no_place_has_no_score_and_nobody_is_no_error(source):
 
 def test_a_source_comes_back_from_its_files_with_the_same_scores(source):
     files = pack({}, [source])
-    (again,) = unpack(files, N_ITEMS)[1]
+    (again,) = unpack(files, N_ITEMS).sources
     assert again.name == source.name
     assert again.scores(HISTORIES, EVERYWHERE).tobytes() == source.scores(HISTORIES, EVERYWHERE).tobytes()
     assert pack({}, [again]) == files

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from features.customer_view import CustomerView
 from features.errors import ConfigurationError
 from features.instants import DAY_US
+from features.interactions import ItemIndex
 from tests.event_tables import event, event_table, us
 from training.exploration import BeliefSettings, ResponseCounts, count_responses, fit_item_beliefs, prior_of
 
@@ -12,6 +14,11 @@ NOW = us("2024-03-01")
 AS_OF = NOW + 10 * DAY_US
 HOUR = DAY_US // 24
 ITEMS = ("cup", "jug", "pot")
+INDEX = ItemIndex(ITEMS)
+
+
+def view(*rows):
+    return CustomerView.from_events(event_table(*rows))
 
 
 def shown(customer, item, at=0, **fields):
@@ -23,7 +30,7 @@ def viewed(customer, item, at=HOUR, **fields):
 
 
 def counted(*rows, **settings):
-    found = count_responses(event_table(*rows), ITEMS, AS_OF, BeliefSettings(**settings))
+    found = count_responses(view(*rows), INDEX, AS_OF, BeliefSettings(**settings))
     return found.shown.tolist(), found.responded.tolist()
 
 
@@ -37,8 +44,8 @@ def test_a_key_that_sends_ten_thousand_events_is_one_customer():
     honest = [shown(f"c{number}", "cup") for number in range(20)]
     flood = [one for _ in range(5_000) for one in (shown("bot", "pot"), viewed("bot", "pot"))]
     assert counted(*honest, *flood) == ([20.0, 0.0, 1.0], [0.0, 0.0, 1.0])
-    means = fit_item_beliefs(event_table(*honest, *flood), ITEMS, AS_OF).means
-    alone = fit_item_beliefs(event_table(*honest, *flood[:2]), ITEMS, AS_OF).means
+    means = fit_item_beliefs(view(*honest, *flood), INDEX, AS_OF).means
+    alone = fit_item_beliefs(view(*honest, *flood[:2]), INDEX, AS_OF).means
     assert means.tolist() == alone.tolist()
 
 
@@ -57,7 +64,7 @@ def test_only_closed_windows_and_what_was_known_count():
 
 def test_items_that_nobody_knows_are_believed_to_be_as_the_usual_and_less_surely():
     rows = [shown(f"c{number}", "cup") for number in range(200)] + [viewed(f"c{number}", "cup") for number in range(20)]
-    found = fit_item_beliefs(event_table(*rows), ITEMS, AS_OF)
+    found = fit_item_beliefs(view(*rows), INDEX, AS_OF)
     rates = 1 / (1 + np.exp(-found.means))
     assert rates[0] == pytest.approx(0.1, abs=0.01)
     assert found.deviations[1] > found.deviations[0]
@@ -82,9 +89,9 @@ def test_where_all_or_none_respond_the_prior_is_still_one(responded):
 
 
 def test_no_events_and_no_items_have_their_answers():
-    found = fit_item_beliefs(event_table(), ITEMS, AS_OF)
+    found = fit_item_beliefs(view(), INDEX, AS_OF)
     assert np.unique(found.means).size == 1
-    assert fit_item_beliefs(event_table(shown("a", "cup")), (), AS_OF).means.size == 0
+    assert fit_item_beliefs(view(shown("a", "cup")), ItemIndex(()), AS_OF).means.size == 0
 
 
 @pytest.mark.parametrize("change", [{"kinds": ("click",)}, {"window_days": 0.0}, {"items_a_customer": float("nan")}])
