@@ -33,7 +33,9 @@ _N_RATES = 4
 def fit_latent_attrition(
     rows: TrainingSet, places: Places, weights: Array, horizon_days: float, reads: tuple[str, ...]
 ) -> LatentAttrition:
-    """The part of largest likelihood. Few rows tell how regular gaps are, more the other numbers, about twenty.
+    """The part of largest likelihood, about twenty numbers.
+
+    Few rows are enough for a fit of each regularity of the gaps; more rows judge these fits, and fit the best again.
 
     Args:
         rows: customers at their cut-offs.
@@ -48,9 +50,9 @@ def fit_latent_attrition(
         past = past_of(rows.values[some], rows.feature_names, reads)
         return _Likelihood.of(past, rows.labels[some], weights[some], horizon_days, regularity)
 
-    fits = {regularity: on(_ROWS_TO_CHOOSE, regularity).fit() for regularity in _REGULARITIES}
-    best = min(fits, key=lambda regularity: fits[regularity][1])
-    found = on(_ROWS, best).fit(fits[best][0])[0]
+    fits = {regularity: on(_ROWS_TO_CHOOSE, regularity).fit()[0] for regularity in _REGULARITIES}
+    best = min(fits, key=lambda regularity: on(_ROWS, regularity).loss(fits[regularity])[0])
+    found = on(_ROWS, best).fit(fits[best])[0]
     law = _law(found[:-2], horizon_days, best)
     return LatentAttrition(rows.feature_names, law, reads, float(np.exp(found[-2])), float(found[-1]))
 

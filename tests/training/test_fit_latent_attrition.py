@@ -12,6 +12,7 @@ from training.churn_problem import ChurnProblem
 from training.churn_settings import ChurnSettings
 from training.latent_attrition import _Likelihood, fit_latent_attrition
 from training.margin import customer_parts, fit_margin
+from training.thinning import evenly
 
 
 def fitted(rows):
@@ -36,6 +37,16 @@ def test_the_search_ends_where_the_loss_is_least():
     assert loss < likelihood.loss(likelihood.begin)[0]
     by_gradient = minimize(lambda at: likelihood.loss(at)[:2], found, jac=True, method="L-BFGS-B")
     assert loss == pytest.approx(by_gradient.fun, abs=2e-4)
+
+
+def test_few_rows_fit_each_regularity_and_all_rows_judge_it(monkeypatch):
+    rows, _ = silent_shop(np.random.default_rng(4), 2_000, regularity=1)
+    some = evenly(np.arange(2_000), 150)
+    past, labels, weights = past_of(rows.values[some], NAMES, NAMES), rows.labels[some], np.ones(some.size)
+    losses = {k: _Likelihood.of(past, labels, weights, HORIZON_DAYS, k).fit()[1] for k in (1, 2, 3)}
+    assert min(losses, key=losses.get) == 3  # so say the few; the gaps of this world have no regularity
+    monkeypatch.setattr("training.latent_attrition._ROWS_TO_CHOOSE", 150)
+    assert fitted(rows).law.regularity == 1
 
 
 @pytest.mark.slow
