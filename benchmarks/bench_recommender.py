@@ -73,7 +73,7 @@ def measure(scale: float) -> dict[str, float]:
     unranked = RecommenderFitSettings(ranker=RankerSettings(enabled=False))
     fixed = replace(unranked, blend=dict(USUAL_BLEND))
     recommender = fit_recommender(view, as_of_us, settings)
-    bare = bare_implicit(found.weights, settings.als)
+    bare = bare_implicit(found.weights, settings.sources.als)
     some = np.arange(min(5_000, view.n_customers))
     part, matrix = view.select(some), found.weights[: len(some)]
     single = single_slates(recommender, view, as_of_us, min(1_000, view.n_customers))
@@ -89,7 +89,7 @@ def measure(scale: float) -> dict[str, float]:
         "fit_s": seconds(lambda: fit_recommender(view, as_of_us, fixed), 3),
         "fit_and_choose_blend_s": seconds(lambda: fit_recommender(view, as_of_us, unranked), 2),
         "fit_with_ranker_s": seconds(lambda: fit_recommender(view, as_of_us, settings), 1),
-        "bare_implicit_fit_s": seconds(lambda: bare_implicit(found.weights, settings.als), 3),
+        "bare_implicit_fit_s": seconds(lambda: bare_implicit(found.weights, settings.sources.als), 3),
         "ranked_per_s": len(some) / ranked,
         "slates_per_s": len(some) / slated,
         "bare_implicit_fold_in_lists_per_s": len(some) / theirs,

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from serving.ranking import gather, top_k, total
+from serving.ranking import gather, total
 from serving.sources.histories import Histories
 from serving.sources.source import CandidateSource, Excluded
 from training.recommender_metrics import Relevant, hits, ndcg
@@ -32,13 +32,12 @@ class _Shortlists:
 
     def quality(self, weights: Sequence[float], relevant: Relevant, k: int) -> float:
         """Mean NDCG@k of a mixture."""
-        open_places = np.zeros(self.places.shape, np.bool_)
-        for known, weight in zip(self.known, weights, strict=True):
-            open_places |= known & (weight > 0)
-        mixed = total([weight * part for weight, part in zip(weights, self.normalised, strict=True)])
-        first = top_k(np.where(open_places, mixed, np.nan), k)
-        found = np.take_along_axis(self.places, np.maximum(first, 0), axis=1)
-        return float(np.mean(ndcg(hits(np.where(first >= 0, found, -1), relevant), relevant.counts)))
+        asked = [place for place, weight in enumerate(weights) if weight > 0]
+        open_places = np.logical_or.reduce([self.known[place] for place in asked])
+        mixed = total([weights[place] * self.normalised[place] for place in asked])
+        shown = _first(np.where(open_places, mixed, -np.inf), k)
+        found = np.where(np.take_along_axis(open_places, shown, axis=1), np.take_along_axis(self.places, shown, 1), -1)
+        return float(np.mean(ndcg(hits(found, relevant), relevant.counts)))
 
 
 def choose_weights(
@@ -78,6 +77,16 @@ def choose_weights(
         if quality > best_quality:
             best, best_quality = counts, quality
     return {source.name: count / sum(best) for source, count in zip(sources, best, strict=True)}
+
+
+def _first(scores: Floats, k: int) -> npt.NDArray[np.int64]:
+    """Columns of the k largest of each row, best first; of equals on the edge any."""
+    if scores.shape[1] > k:
+        some = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+    else:
+        some = np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
+    order = np.argsort(-np.take_along_axis(scores, some, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(some, order, axis=1)
 
 
 def _shortlists(

@@ -19,14 +19,12 @@ from serving.ranking_features import ItemFacts
 from serving.recommender import Recommender, RecommenderSettings
 from serving.recommender_settings import USUAL_BLEND
 from serving.sources.histories import Histories
-from serving.sources.source import CandidateSource
 from training.blending import choose_weights
+from training.exploration import BeliefSettings, fit_item_beliefs
+from training.fitted_sources import SourceSettings, fit_sources
 from training.ranker import RankerSettings, fit_ranker
 from training.recommender_metrics import Relevant
 from training.recommender_report import RankerChoice
-from training.sources.als import AlsSettings, fit_als
-from training.sources.buy_again import BuyAgainSettings, fit_buy_again
-from training.sources.popularity import PopularitySettings, fit_popularity
 from training.sources.settings import check_positive
 
 __all__ = ["FittedRecommender", "RecommenderFitSettings", "fit_recommender", "fit_with_choice"]
@@ -38,8 +36,9 @@ class RecommenderFitSettings:
 
     Attributes:
         interactions: weights of the kinds of event and half-life.
-        als, popularity, buy_again: of each source.
+        sources: which sources, and how each is fitted.
         ranker: whether and how candidates are ordered by a ranker trained on the same slice as the weights.
+        beliefs: what counts as a response to an item that was shown, for slots that explore.
         blend: weights of the sources by name; None chooses them on the last `validation_days` before the cut-off.
         candidates: each source proposes so many.
         validation_days: length of that slice.
@@ -51,10 +50,9 @@ class RecommenderFitSettings:
     """
 
     interactions: InteractionSettings = field(default_factory=InteractionSettings)
-    als: AlsSettings = field(default_factory=AlsSettings)
-    popularity: PopularitySettings = field(default_factory=PopularitySettings)
-    buy_again: BuyAgainSettings = field(default_factory=BuyAgainSettings)
+    sources: SourceSettings = field(default_factory=SourceSettings)
     ranker: RankerSettings = field(default_factory=RankerSettings)
+    beliefs: BeliefSettings = field(default_factory=BeliefSettings)
     blend: Mapping[str, float] | None = None
     candidates: int = 200
     validation_days: int = 30
@@ -113,6 +111,8 @@ def fit_with_choice(
     slice_ = _slice(given, as_of_us) if ranked or settings.blend is None else None
     weights = settings.blend or (USUAL_BLEND if slice_ is None else _choose_blend(slice_, settings))
     recommender = _fit(given, as_of_us, weights)
+    beliefs = fit_item_beliefs(view, recommender.index, as_of_us, settings.beliefs)
+    recommender = replace(recommender, beliefs=beliefs)
     if not settings.ranker.enabled:
         return FittedRecommender(recommender, None)
     if slice_ is None or not ranked:
@@ -144,24 +144,13 @@ def _fit(given: _Given, as_of_us: int, weights: Mapping[str, float]) -> Recommen
         raise NotEnoughDataError("0 interactions before the cut-off, at least 1 is needed; choose a later cut-off")
     return Recommender(
         catalogue,
-        _sources(histories, catalogue, settings),
+        fit_sources(histories, catalogue, settings.sources),
         RecommenderSettings(
             interactions=settings.interactions,
             blend=dict(weights),
             candidates=settings.candidates,
             learnt_until_us=as_of_us,
         ),
-    )
-
-
-def _sources(
-    histories: Histories, catalogue: Catalogue, settings: RecommenderFitSettings
-) -> tuple[CandidateSource, ...]:
-    n_items = len(catalogue)
-    return (
-        fit_als(histories, n_items, settings.als),
-        fit_popularity(histories, n_items, settings.popularity),
-        fit_buy_again(histories, n_items, settings.buy_again),
     )
 
 

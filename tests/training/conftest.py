@@ -57,6 +57,7 @@ def quick_settings():
     """Settings under which the small shop trains in about a second."""
     from training.churn_problem import ChurnProblem
     from training.churn_settings import ChurnSettings, TreeSettings
+    from training.fitted_sources import SourceSettings
     from training.recommender import RecommenderFitSettings
     from training.recommender_evaluation import EvaluationSettings
     from training.settings import Settings
@@ -73,6 +74,6 @@ def quick_settings():
     )
     return Settings(
         churn=churn,
-        recommender=RecommenderFitSettings(als=AlsSettings(factors=8, iterations=3)),
+        recommender=RecommenderFitSettings(sources=SourceSettings(als=AlsSettings(factors=8, iterations=3))),
         evaluation=EvaluationSettings(n_replicates=40),
     )

@@ -13,13 +13,16 @@ from features.interactions import InteractionSettings, interactions
 from serving.sources.factors import FactorSource
 from serving.sources.histories import Purchases
 from tests.shop_events import day, view_of
+from training.fitted_sources import SOURCES, SourceSettings
 from training.recommender import RecommenderFitSettings, fit_recommender
 from training.sources.als import AlsSettings
+from training.sources.graph import GraphSettings
 from training.sources.popularity import PopularitySettings, popularity
 
+FIRST = ("als", "popularity", "buy_again")
 FEW_FACTORS = AlsSettings(factors=8, iterations=10, regularization=0.1)
-SMALL = RecommenderFitSettings(als=FEW_FACTORS, blend={"als": 1.0})
-TWO_TASTES = dataclasses.replace(SMALL, als=dataclasses.replace(FEW_FACTORS, factors=2))
+SMALL = RecommenderFitSettings(sources=SourceSettings(FIRST, als=FEW_FACTORS), blend={"als": 1.0})
+TWO_TASTES = dataclasses.replace(SMALL, sources=SourceSettings(FIRST, als=dataclasses.replace(FEW_FACTORS, factors=2)))
 
 
 def fitted(rows, as_of, settings=SMALL):
@@ -79,7 +82,13 @@ def test_fold_in_equals_implicit():
 def test_same_seed_same_bits_whatever_the_number_of_threads():
     rows = checkerboard()
     one, two = (
-        fitted(rows, 61, dataclasses.replace(SMALL, als=dataclasses.replace(FEW_FACTORS, n_threads=n_threads)))
+        fitted(
+            rows,
+            61,
+            dataclasses.replace(
+                SMALL, sources=SourceSettings(FIRST, als=dataclasses.replace(FEW_FACTORS, n_threads=n_threads))
+            ),
+        )
         for n_threads in (1, 2)
     )
     assert one.to_files() == two.to_files()
@@ -161,3 +170,17 @@ def test_no_interactions_are_refused():
 def test_impossible_fit_settings_are_refused_by_name(wrong):
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
         AlsSettings(**wrong)
+
+
+def test_every_source_is_fitted_and_names_itself_as_it_is_asked_for():
+    settings = RecommenderFitSettings(
+        sources=SourceSettings(tuple(SOURCES), als=FEW_FACTORS, graph=GraphSettings(factors=4)), blend={"ease": 1.0}
+    )
+    recommender = fitted(checkerboard(), 61, settings)
+    assert tuple(recommender.by_name) == tuple(SOURCES)
+
+
+@pytest.mark.parametrize("use", [(), ("als", "als"), ("oracle",)])
+def test_sources_that_there_are_not_are_refused_by_name(use):
+    with pytest.raises(ConfigurationError, match=r"recommender\.sources\.use"):
+        SourceSettings(use)

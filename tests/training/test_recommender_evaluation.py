@@ -7,6 +7,7 @@ import pytest
 
 from features.errors import ConfigurationError, NotEnoughDataError
 from tests.shop_events import day, view_of
+from training.fitted_sources import SourceSettings
 from training.recommender import RecommenderFitSettings, fit_recommender
 from training.recommender_evaluation import (
     EvaluationSettings,
@@ -17,8 +18,10 @@ from training.recommender_evaluation import (
 from training.recommender_plots import recommender_pngs
 from training.sources.als import AlsSettings
 
+FIRST = ("als", "popularity", "buy_again")
 FITTING = RecommenderFitSettings(
-    als=AlsSettings(factors=4, iterations=5), blend={"als": 0.2, "popularity": 0.2, "buy_again": 0.6}
+    sources=SourceSettings(FIRST, als=AlsSettings(factors=4, iterations=5)),
+    blend={"als": 0.2, "popularity": 0.2, "buy_again": 0.6},
 )
 SETTINGS = EvaluationSettings(n_replicates=50)
 

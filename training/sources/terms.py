@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
-__all__ = ["terms_of"]
+from serving.catalogue import Catalogue
+
+__all__ = ["terms_of", "tokens_of"]
+
+_WORD = re.compile(r"\w+")
+_MARKED = ("category", "brand")
 
 
 def terms_of(tokens: Sequence[Sequence[str]]) -> tuple[csr_matrix, npt.NDArray[np.float64]]:
@@ -28,3 +34,15 @@ def terms_of(tokens: Sequence[Sequence[str]]) -> tuple[csr_matrix, npt.NDArray[n
     shape = (len(tokens), len(words))
     terms = csr_matrix((np.ones(len(columns), np.float32), columns, offsets), shape=shape)
     return terms, np.bincount(columns, minlength=len(words)).astype(np.float64)
+
+
+def tokens_of(catalogue: Catalogue) -> list[list[str]]:
+    """What is said of each item: its category and its brand as wholes, and the words of its title in small letters."""
+    marked = [(name, catalogue.texts[name]) for name in _MARKED]
+    titles = catalogue.texts["title"]
+    found = []
+    for place in range(len(catalogue)):
+        own = [f"{name}={text}" for name, attribute in marked if (text := attribute.text(place)) is not None]
+        title = titles.text(place)
+        found.append([*own, *(_WORD.findall(title.lower()) if title is not None else ())])
+    return found
