@@ -25,6 +25,8 @@ DATA = Path(__file__).parents[2] / "shared" / "data"
 DATA_SETS: Mapping[str, str] = {
     "gowalla": "benchmarks.published.gowalla",
     "movielens": "benchmarks.published.movielens",
+    "beauty": "benchmarks.published.beauty",
+    "tafeng": "benchmarks.published.tafeng",
 }
 
 

@@ -32,7 +32,7 @@ class NextBasketSettings:
     within: float = 0.9
     between: float = 0.7
     last: int = 100
-    neighbours: int = 300
+    neighbours: int = 150
     own_share: float = 0.1
     most_customers: int = 20_000
 

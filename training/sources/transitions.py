@@ -14,7 +14,7 @@ from serving.sources.histories import Histories
 from serving.sources.recent_steps import RecentSteps
 from serving.sources.transitions import TransitionSource
 from training.sources.settings import check_positive
-from training.sources.strongest import ROWS_AT_ONCE, strongest
+from training.sources.strongest import ROWS_AT_ONCE, strongest, strongest_sparse
 from training.sources.terms import terms_of
 
 __all__ = ["TransitionSettings", "fit_transitions"]
@@ -96,15 +96,15 @@ def fit_transitions(
     pairs = (pairs + np.float32(settings.backward) * pairs.T).tocsr()
     counts = np.maximum(np.bincount(occasions.indices, minlength=n_items), 1).astype(np.float64)
     if n_items <= settings.exact_items:
+        led = (counts**-settings.popularity_power).astype(np.float32)
         blocks = _regressed(past, pairs, _alike(tokens, n_items, settings), settings.regularization)
-        led_to = counts**-settings.popularity_power
+        # what is led away from is no reason to leave it out
+        found = strongest((np.maximum(block * led, 0) for block in blocks), settings.neighbours)
     else:
-        blocks = _dense_rows((diags((counts**-0.7).astype(np.float32)) @ pairs).tocsr())
-        led_to = counts**-0.3
-    led = led_to.astype(np.float32)
-    scaled = (np.maximum(block * led, 0) for block in blocks)  # what is led away from is no reason to leave it out
+        leading, led = (diags((counts**-power).astype(np.float32)) for power in (0.7, 0.3))
+        found = strongest_sparse([(leading @ pairs @ led).tocsr()], settings.neighbours)
     return TransitionSource(
-        strongest(scaled, settings.neighbours),
+        found,
         RecentSteps(settings.step_decay, settings.half_life_days, settings.window),
     )
 
@@ -161,8 +161,3 @@ def _regressed(past: csr_matrix, pairs: csr_matrix, alike: csr_matrix, regulariz
     found = cho_solve(factor, right, overwrite_b=True, check_finite=False)
     for start in range(0, len(found), ROWS_AT_ONCE):
         yield np.ascontiguousarray(found[start : start + ROWS_AT_ONCE])
-
-
-def _dense_rows(matrix: csr_matrix) -> Iterator[Block]:
-    for start in range(0, matrix.shape[0], ROWS_AT_ONCE):
-        yield matrix[start : start + ROWS_AT_ONCE].toarray().astype(np.float32)
