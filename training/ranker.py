@@ -6,8 +6,8 @@ ranker sees scores as good as they will be, and not those of items that a source
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import lightgbm as lgb
 import numpy as np
@@ -20,7 +20,6 @@ from serving.ranking_features import BLEND_SCORE, ItemFacts, feature_names, pair
 from serving.sources.histories import Histories
 from serving.sources.source import CandidateSource
 from serving.trees import Trees, column_names
-from training.churn_settings import TreeSettings
 from training.recommender_metrics import Relevant, bootstrap_means, hits, ndcg
 from training.recommender_report import Estimate, RankerChoice
 from training.sources.settings import check_positive
@@ -40,13 +39,13 @@ class RankerSettings:
 
     Attributes:
         enabled: whether one is trained at all.
-        trees: LightGBM's parameters.
+        trees: how many; there is no early stopping, as few customers make a poor judge of when to stop.
+        leaves, min_rows_in_leaf, l2, learning_rate, feature_share, row_share, max_bins: LightGBM's parameters.
         blend_scale: the trees begin at the blend's score times this.
         min_customers: with fewer who turned to a candidate in the slice, the blend is used.
         max_customers: at most so many customers, drawn with the recommender's seed.
         max_pairs: so many customers are drawn that their candidates can be no more than these.
         folds: each customer is judged by trees of the other folds.
-        stopping_share: of the customers that trees are fitted on, who only decide when boosting stops.
         n_replicates: of the bootstrap over customers.
 
     Raises:
@@ -54,27 +53,25 @@ class RankerSettings:
     """
 
     enabled: bool = True
-    trees: TreeSettings = field(
-        default_factory=lambda: TreeSettings(
-            learning_rate=0.06, max_rounds=150, early_stopping_rounds=25, feature_share=0.6, max_bins=63
-        )
-    )
+    trees: int = 100
+    leaves: int = 15
+    min_rows_in_leaf: int = 100
+    l2: float = 10.0
+    learning_rate: float = 0.06
+    feature_share: float = 0.6
+    row_share: float = 0.8
+    max_bins: int = 63
     blend_scale: float = 3.0
     min_customers: int = 500
     max_customers: int = 5_000
     max_pairs: int = 1_500_000
     folds: int = 2
-    stopping_share: float = 0.2
     n_replicates: int = 300
 
     def __post_init__(self) -> None:
-        check_positive(self, "recommender.ranker")
+        check_positive(self, "recommender.ranker", zero=("l2",))
         if self.folds < 2:
             raise ConfigurationError(f"recommender.ranker.folds is {self.folds}; write a number above 1")
-        if not self.stopping_share < 1:
-            raise ConfigurationError(
-                f"recommender.ranker.stopping_share is {self.stopping_share}; write a number below 1"
-            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,8 +128,7 @@ def fit_ranker(
 ) -> tuple[Ranker | None, RankerChoice]:
     """The ranker, or None where the blend is to be used, and why.
 
-    Every customer is judged by trees that were fitted and stopped on others; the ranker that is returned is then fitted
-    on all of them, with as many trees as those had on average.
+    Every customer is judged by trees that were fitted on others; the ranker that is returned is then fitted on all.
 
     Args:
         sources: fitted on what was before the customers' relevant items.
@@ -154,28 +150,24 @@ def fit_ranker(
         return None, RankerChoice(used=False, reason=reason, n_customers=len(useful))
     weights_by_name = {source.name: weight for source, weight in zip(sources, weights, strict=True)}
     rows = _Rows(pairs, weights_by_name, settings, seed)
-    blended, learned, rounds = _judged(rows, rng.permutation(pairs.n_customers), useful)
+    blended, learned = _judged(rows, rng.permutation(pairs.n_customers), useful)
     intervals = bootstrap_means(np.column_stack((blended, learned, learned - blended)), rng, settings.n_replicates)
     of_blend, of_ranker, gain = (Estimate(*one) for one in intervals.tolist())
     used = gain.ci_low > 0
     reason = "it beats the blend by more than noise" if used else "it does not beat the blend by more than noise"
     choice = RankerChoice(used, reason, pairs.n_customers, of_blend, of_ranker, gain)
-    return (rows.ranker(useful, rounds) if used else None), choice
+    return (rows.ranker(useful) if used else None), choice
 
 
-def _judged(rows: _Rows, order: Ints, useful: Ints) -> tuple[Floats, Floats, int]:
-    """NDCG@10 of the blend and of a ranker that has not seen the customer, float64 (n,) each; trees on average."""
-    pairs, settings = rows.pairs, rows.settings
-    blended = pairs.found(np.arange(pairs.n_customers), rows.blended)
-    learned, n_trees = np.empty(pairs.n_customers), []
-    for fold in range(settings.folds):
-        held_out = np.sort(order[fold :: settings.folds])
-        others = order[~np.isin(order, held_out) & np.isin(order, useful)]
-        n_stopping = max(1, round(settings.stopping_share * len(others)))
-        ranker = rows.ranker(np.sort(others[n_stopping:]), settings.trees.max_rounds, np.sort(others[:n_stopping]))
+def _judged(rows: _Rows, order: Ints, useful: Ints) -> tuple[Floats, Floats]:
+    """NDCG@10 of the blend, and of a ranker that has not seen the customer, float64 (n,) each."""
+    pairs, folds = rows.pairs, rows.settings.folds
+    learned = np.empty(pairs.n_customers)
+    for fold in range(folds):
+        held_out = np.sort(order[fold::folds])
+        ranker = rows.ranker(np.setdiff1d(useful, held_out))
         learned[held_out] = pairs.found(held_out, rows.scores(ranker, held_out))
-        n_trees.append(ranker.trees.n_trees)
-    return blended, learned, max(1, round(float(np.mean(n_trees))))
+    return pairs.found(np.arange(pairs.n_customers), rows.blended), learned
 
 
 class _Rows:
@@ -184,19 +176,16 @@ class _Rows:
     def __init__(self, pairs: _Pairs, weights: Mapping[str, float], settings: RankerSettings, seed: int) -> None:
         self.pairs, self.settings, self.weights = pairs, settings, weights
         self.names = feature_names(tuple(weights))
-        trees = settings.trees
         self._parameters: dict[str, object] = {
             "objective": "lambdarank",
-            "metric": "ndcg",
-            "eval_at": [_K],
-            "num_leaves": trees.leaves,
-            "min_data_in_leaf": trees.min_rows_in_leaf,
-            "lambda_l2": trees.l2,
-            "learning_rate": trees.learning_rate,
-            "feature_fraction": trees.feature_share,
-            "bagging_fraction": trees.row_share,
+            "num_leaves": settings.leaves,
+            "min_data_in_leaf": settings.min_rows_in_leaf,
+            "lambda_l2": settings.l2,
+            "learning_rate": settings.learning_rate,
+            "feature_fraction": settings.feature_share,
+            "bagging_fraction": settings.row_share,
             "bagging_freq": 1,
-            "max_bin": trees.max_bins,
+            "max_bin": settings.max_bins,
             "feature_pre_filter": False,
             "force_row_wise": True,
             "deterministic": True,
@@ -225,18 +214,10 @@ class _Rows:
         part.set_label(self.pairs.labels[rows]).set_group(np.diff(self.pairs.offsets)[customers])
         return part.set_init_score(self.settings.blend_scale * self.blended[rows])
 
-    def ranker(self, customers: Ints, n_rounds: int, stopping: Ints | None = None) -> Ranker:
-        """Trees fitted on ascending customers, until they no longer get better on the stopping ones."""
-        parts: list[lgb.Dataset] = []
-        watched: list[Callable[..., object]] = []
-        if stopping is not None:
-            parts = [self._part(stopping)]
-            watched = [lgb.early_stopping(self.settings.trees.early_stopping_rounds, verbose=False)]
-        booster = lgb.train(
-            dict(self._parameters), self._part(customers), n_rounds, valid_sets=parts, callbacks=watched
-        )
-        text = booster.model_to_string(num_iteration=booster.best_iteration)
-        trees = Trees(self.names, text, "lambdarank")
+    def ranker(self, customers: Ints) -> Ranker:
+        """Trees fitted on ascending customers; each turned to one of its candidates."""
+        booster = lgb.train(dict(self._parameters), self._part(customers), self.settings.trees)
+        trees = Trees(self.names, booster.model_to_string(), "lambdarank")
         return Ranker(tuple(self.weights), tuple(self.weights.values()), trees, self.settings.blend_scale)
 
 
