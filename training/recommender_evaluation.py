@@ -1,12 +1,11 @@
-"""Judging a recommender forward in time, by serving's own slates, beside popularity, buy-again and ALS alone."""
+"""Judging a recommender forward in time, by serving's own slates, beside the baselines and each source alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from features.customer_view import CustomerView
@@ -14,20 +13,13 @@ from features.errors import ConfigurationError, NotEnoughDataError
 from features.instants import DAY_US, format_instant
 from features.interactions import interactions
 from serving.recommender import Recommender
-from serving.sources.histories import Purchases
+from serving.sources.histories import Histories
 from training.cutoffs import observed_span
 from training.recommender import RecommenderFitSettings, fit_recommender, fit_with_choice
-from training.recommender_metrics import (
-    Relevant,
-    average_precision,
-    bootstrap_means,
-    coverage,
-    hit_rate,
-    hits,
-    ndcg,
-    recall,
-)
-from training.recommender_report import Estimate, Gain, RecommenderReport, SourceFigures
+from training.recommender_judging import Judged, judge, repeats
+from training.recommender_metrics import Relevant
+from training.recommender_report import RecommenderReport
+from training.slate_diversity_metrics import bought_shares
 
 __all__ = [
     "EvaluationSettings",
@@ -36,19 +28,6 @@ __all__ = [
     "evaluate_recommender",
     "train_recommender",
 ]
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
-
-_BASELINES: Mapping[str, Mapping[str, float]] = {
-    "popularity": {"popularity": 1.0},
-    "buy_again": {"buy_again": 1.0},
-    "buy_again_popularity": {"popularity": 1e-4, "buy_again": 1.0},
-    "als": {"als": 1.0},
-}
-_OURS, _BLEND = "ours", "blend"
-_K, _LONG_K = 10, 20
 
 
 @dataclass(frozen=True)
@@ -87,16 +66,6 @@ class RecommenderTraining:
     report: RecommenderReport
 
 
-@dataclass(frozen=True)
-class _Judged:
-    """The customers that are judged: their histories, relevant items, which of these are repeats, history length."""
-
-    view: CustomerView
-    relevant: Relevant
-    repeat: Bools
-    lengths: Ints
-
-
 def evaluate_recommender(
     recommender: Recommender, view: CustomerView, as_of_us: int, settings: EvaluationSettings
 ) -> RecommenderReport:
@@ -112,26 +81,21 @@ def evaluate_recommender(
         NotEnoughDataError: no such customer bought an item of the catalogue.
     """
     rng = np.random.default_rng(settings.seed)
-    judged, n_eligible = _judged(recommender, view, as_of_us, settings, rng)
-    figures: list[SourceFigures] = []
-    ndcgs: dict[tuple[str, str], Floats] = {}
-    for name, recommending in _contenders(recommender):
-        slates = recommending.rank(judged.view, as_of_us, _LONG_K)
-        unowned = recommending.rank(judged.view, as_of_us, _LONG_K, exclude_owned=True)
-        for segment, relevant, rows in _segments(judged, settings.history_bounds):
-            shown = (unowned if segment == "new" else slates)[rows]
-            found, ndcgs[name, segment] = _figures(name, segment, shown, relevant, rng, settings.n_replicates)
-            figures.append(found)
+    histories = recommender.histories(view, as_of_us)
+    judged, n_eligible, n_unknown = _judged(recommender, histories, view, settings, rng)
+    shares = bought_shares(histories.bought, len(recommender.item_ids))
+    found = judge(recommender, judged, settings.history_bounds, shares, rng, settings.n_replicates)
     return RecommenderReport(
         as_of_us=as_of_us,
         label_days=settings.label_days,
         n_items=len(recommender.item_ids),
         n_eligible=n_eligible,
-        n_judged=judged.view.n_customers,
+        n_judged=judged.n_customers,
         n_outside=judged.relevant.n_outside,
+        n_unknown=n_unknown,
         blend=dict(recommender.settings.blend),
-        figures=tuple(figures),
-        gains=tuple(_gains(ndcgs, rng, settings.n_replicates)),
+        figures=found.figures,
+        gains=found.gains,
     )
 
 
@@ -192,26 +156,20 @@ def train_recommender(
     return RecommenderTraining(fit_recommender(view, known_us, fixed, items=items, item_ids=item_ids), report)
 
 
-def _contenders(recommender: Recommender) -> Iterator[tuple[str, Recommender]]:
-    yield _OURS, recommender
-    if recommender.ranker is not None:
-        yield _BLEND, recommender.with_blend(recommender.settings.blend)
-    for name, weights in _BASELINES.items():
-        yield name, recommender.with_blend(weights)
-
-
 def _judged(
     recommender: Recommender,
+    histories: Histories,
     view: CustomerView,
-    as_of_us: int,
     settings: EvaluationSettings,
     rng: np.random.Generator,
-) -> tuple[_Judged, int]:
+) -> tuple[Judged, int, int]:
+    """Who is judged, of how many who could be, and how many more bought without anything known of them."""
+    as_of_us = histories.as_of_us
     end_us = as_of_us + settings.label_days * DAY_US
     relevant = Relevant.read(view, as_of_us, end_us, recommender.index)
-    known = interactions(view, as_of_us, recommender.settings.interactions, recommender.item_ids)
-    lengths = np.diff(known.weights.indptr).astype(np.int64)
-    rows = np.flatnonzero((lengths > 0) & (relevant.counts > 0))
+    lengths = np.diff(histories.offsets)
+    buying = relevant.counts > 0
+    rows = np.flatnonzero((lengths > 0) & buying)
     if not len(rows):
         raise NotEnoughDataError(
             f"0 customers known at {format_instant(as_of_us)} bought an item of the catalogue in the "
@@ -220,59 +178,6 @@ def _judged(
     n_eligible = len(rows)
     if n_eligible > settings.max_customers:
         rows = np.sort(rng.choice(rows, settings.max_customers, replace=False))
-    chosen, wanted = view.select(rows), relevant.select(rows)
-    bought = Purchases.read(chosen, as_of_us, recommender.index)
-    repeat = np.isin(wanted.keys, bought.customers * max(wanted.n_items, 1) + bought.items)
-    return _Judged(chosen, wanted, repeat, lengths[rows]), n_eligible
-
-
-def _segments(judged: _Judged, bounds: Sequence[int]) -> Iterator[tuple[str, Relevant, Ints]]:
-    """Name, relevant items and rows of the customers of each segment that has any."""
-    everybody = np.arange(judged.view.n_customers)
-    yield "all", judged.relevant, everybody
-    for name, kept in (("repeat", judged.repeat), ("new", ~judged.repeat)):
-        relevant = judged.relevant.only(kept)
-        rows = np.flatnonzero(relevant.counts > 0)
-        if len(rows):
-            yield name, relevant.select(rows), rows
-    for place, low in enumerate(bounds):
-        last = place + 1 == len(bounds)
-        high = np.iinfo(np.int64).max if last else bounds[place + 1] - 1
-        rows = np.flatnonzero((judged.lengths >= low) & (judged.lengths <= high))
-        if len(rows):
-            name = f"history {low}+" if last else f"history {low}-{high}"
-            yield name, judged.relevant.select(rows), rows
-
-
-def _figures(
-    source: str, segment: str, slates: Ints, relevant: Relevant, rng: np.random.Generator, n_replicates: int
-) -> tuple[SourceFigures, Floats]:
-    hit, counts = hits(slates, relevant), relevant.counts
-    first = hit[:, :_K]
-
-    values = {
-        "ndcg_at_10": ndcg(first, counts),
-        "recall_at_10": recall(first, counts),
-        "recall_at_20": recall(hit, counts),
-        "map_at_10": average_precision(first, counts),
-        "hit_rate_at_10": hit_rate(first, counts),
-    }
-    intervals = bootstrap_means(np.column_stack(list(values.values())), rng, n_replicates)
-    return SourceFigures(
-        source=source,
-        segment=segment,
-        n_customers=len(slates),
-        coverage_at_10=coverage(slates[:, :_K], relevant.n_items),
-        **{name: Estimate(*row) for name, row in zip(values, intervals.tolist(), strict=True)},
-    ), values["ndcg_at_10"]
-
-
-def _gains(ndcgs: dict[tuple[str, str], Floats], rng: np.random.Generator, n_replicates: int) -> Iterator[Gain]:
-    for name in (_BLEND, *_BASELINES):
-        for segment in ("all", "repeat", "new"):
-            if (name, segment) in ndcgs:
-                ours, theirs = ndcgs[_OURS, segment], ndcgs[name, segment]
-                (interval,) = bootstrap_means((ours - theirs)[:, None], rng, n_replicates).tolist()
-                difference = Estimate(*interval)
-                base = float(np.mean(theirs))
-                yield Gain(name, segment, difference, difference.mean / base if base > 0 else float("nan"))
+    chosen, wanted = histories.select(rows), relevant.select(rows)
+    judged = Judged((chosen,), wanted, repeats(chosen, wanted), lengths[rows])
+    return judged, n_eligible, int(buying.sum()) - n_eligible

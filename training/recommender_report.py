@@ -10,6 +10,9 @@ from features.instants import format_instant
 
 __all__ = ["Estimate", "Gain", "RankerChoice", "RecommenderReport", "SourceFigures"]
 
+_ESTIMATES = ("ndcg_at_10", "recall_at_10", "recall_at_20", "map_at_10", "hit_rate_at_10", "novelty_at_10")
+_SHARES = ("coverage_at_10", "gini_at_10", "personalisation_at_10", "fallback_at_10")
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -45,12 +48,16 @@ class SourceFigures:
     """How one source did on one segment. Every item of the catalogue is ranked; no sampled negatives.
 
     Attributes:
-        source: "ours" (as served), "blend" (beside a ranker: the blend that it corrects), "als", "popularity",
-            "buy_again" or "buy_again_popularity" (own items first, then popular ones).
+        source: "ours" (as served), "blend" (beside a ranker: the blend that it corrects), the name of one source alone,
+            or "buy_again_popularity" (own items first, then popular ones).
         segment: "all"; "repeat", relevant items that the customer had bought before; "new", those never bought, with
             owned items excluded from the slates; or "history a-b", customers with a to b items in their history.
         n_customers: customers with at least one relevant item.
         coverage_at_10: share of the catalogue on some slate.
+        gini_at_10: how unevenly places are spread over the catalogue; 0 evenly, towards 1 on few items.
+        personalisation_at_10: how different two customers' slates are; 0 the same, 1 no item in common.
+        fallback_at_10: share of places that are empty or led by what is popular with everybody.
+        novelty_at_10: mean self-information of the items shown, bits; one more for items bought half as often.
     """
 
     source: str
@@ -62,6 +69,10 @@ class SourceFigures:
     map_at_10: Estimate
     hit_rate_at_10: Estimate
     coverage_at_10: float
+    gini_at_10: float
+    personalisation_at_10: float
+    fallback_at_10: float
+    novelty_at_10: Estimate
 
 
 @dataclass(frozen=True)
@@ -87,6 +98,7 @@ class RecommenderReport:
         n_eligible: customers with at least one interaction before the cut-off and a purchase in the window.
         n_judged: of these, the customers drawn for judging who bought an item of the catalogue.
         n_outside: purchased (customer, item) pairs left out because the item was not in the catalogue at the cut-off.
+        n_unknown: customers who bought in the window of whom nothing was known: they are shown what is popular.
         blend: weights of the sources by name, as chosen before the cut-off.
         ranker: whether a ranker orders what the sources propose, and why; None where none was asked for.
     """
@@ -97,10 +109,16 @@ class RecommenderReport:
     n_eligible: int
     n_judged: int
     n_outside: int
+    n_unknown: int
     blend: Mapping[str, float]
     figures: tuple[SourceFigures, ...]
     gains: tuple[Gain, ...]
     ranker: RankerChoice | None = None
+
+    @property
+    def fallback_share(self) -> float:
+        """Of the customers who bought in the window, the share that was shown what is popular for want of a history."""
+        return self.n_unknown / (self.n_unknown + self.n_eligible)
 
     def of(self, source: str, segment: str = "all") -> SourceFigures:
         """The figures of one source on one segment.
@@ -125,13 +143,19 @@ class RecommenderReport:
         raise KeyError((source, segment))
 
     def metrics(self) -> dict[str, float]:
-        """Flat names for a tracking server; undefined figures are left out."""
-        flat: dict[str, float] = {"customers_judged": float(self.n_judged)}
+        """Flat names for a tracking server; of the others no history segments; undefined figures are left out."""
+        flat: dict[str, float] = {
+            "customers_judged": float(self.n_judged),
+            "fallback_share": self.fallback_share,
+        }
         for row in self.figures:
+            if row.segment.startswith("history") and row.source != "ours":
+                continue
             stem = f"{row.source}.{row.segment.replace(' ', '_').replace('+', '_up')}"
-            for name in ("ndcg_at_10", "recall_at_10", "recall_at_20", "map_at_10", "hit_rate_at_10"):
+            for name in _ESTIMATES:
                 flat[f"{stem}.{name}"] = getattr(row, name).mean
-            flat[f"{stem}.coverage_at_10"] = row.coverage_at_10
+            for name in _SHARES:
+                flat[f"{stem}.{name}"] = getattr(row, name)
         for gain in self.gains:
             flat[f"gain_rel.{gain.over}.{gain.segment}"] = gain.gain_rel
         return {name: value for name, value in flat.items() if not math.isnan(value)}

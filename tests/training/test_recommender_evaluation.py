@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 
 import pytest
 
@@ -110,6 +111,36 @@ def test_what_was_recorded_after_the_last_event_is_learnt_too():
     trained = train_recommender(view_of([*habits(), ("c00", "novelty", 110, "purchase", 110.5)]), FITTING, SETTINGS)
     assert trained.report.as_of_us == day(80) + 1
     assert "novelty" in trained.recommender.item_ids
+
+
+def test_every_source_is_judged_alone_and_ours_against_each():
+    report = report_of(habits(), 75)
+    alone = {"als", "popularity", "buy_again", "buy_again_popularity"}
+    assert alone <= {row.source for row in report.figures}
+    assert {row.source for row in report.figures} - {"ours"} == {gain.over for gain in report.gains}
+
+
+def test_what_lists_are_like_by_hand():
+    # 30 customers know 11 items and own one or two of them. Popularity shows all of it 10 items to everyone: 10 of 11
+    # covered. Buy-again shows the item of one's own and, to the 15 who have it, the lamp: 10 items and the lamp.
+    report = report_of(habits(), 75)
+    popular, again = report.of("popularity"), report.of("buy_again")
+    assert (popular.coverage_at_10, popular.personalisation_at_10, popular.fallback_at_10) == (10 / 11, 0.0, 1.0)
+    assert popular.gini_at_10 == pytest.approx(1 / 11)  # one item of 11 never, the others as often
+    assert again.coverage_at_10 == 1.0
+    assert again.fallback_at_10 == pytest.approx(1 - 45 / 300)  # 30 own items and 15 lamps on 300 places
+    # overlaps: pairs of customers of one own item 10 * (3 * 2 / 2), pairs with a lamp 15 * 14 / 2; 1.5 items a list
+    assert again.personalisation_at_10 == pytest.approx(1 - (30 + 105) / (30 * 29 / 2) / 1.5)
+    # 45 pairs: the lamp was bought by 15 of them (log2 3 bits), each other item by 3 (log2 15)
+    with_lamp, without = (math.log2(3) + math.log2(15)) / 2, math.log2(15)
+    assert again.novelty_at_10.mean == pytest.approx((with_lamp + without) / 2)
+
+
+def test_who_bought_without_anything_known_is_counted_as_fallback():
+    # zoe comes for the first time after the cut-off: 1 of 31 buyers
+    report = report_of([*habits(), ("zoe", "lamp", 80, "purchase")], 75)
+    assert (report.n_unknown, report.n_eligible) == (1, 30)
+    assert report.fallback_share == 1 / 31
 
 
 def test_metrics_are_flat_and_the_manifest_is_json():
