@@ -12,7 +12,7 @@ A forgotten link keeps its place without its customer, so that what it gave fall
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -41,33 +41,31 @@ class VisitorLinks:
     """
 
     def __init__(self) -> None:
-        self.visitors_of: dict[str, dict[str, None]] = {}
+        self.visitors_of: dict[str, tuple[str, ...]] = {}
         self._of_visitor: dict[str, list[tuple[int, str | None]]] = {}
 
-    def take(self, rows: Iterable[sa.RowMapping]) -> dict[str, set[str]]:
+    def take(self, rows: Iterable[sa.RowMapping]) -> dict[str, Collection[str]]:
         """Add rows of the table in the order of `seq`: where a link has a place already, the newer row replaces it.
 
         Returns:
             The visitors of whom earlier events have another owner now, with the customers who may have lost or gained.
         """
-        told: dict[str, set[str]] = {}
+        told: dict[str, Collection[str]] = {}
         for row in rows:
             visitor, customer = row["anonymous_key"], row["customer_key"]
-            links = self._of_visitor.setdefault(visitor, [])
             link = (row["from_seq"], customer)
-            if links and link[0] > links[-1][0]:  # what happened before has its owner
+            links = self._of_visitor.get(visitor)
+            if links is None:
+                self._of_visitor[visitor] = [link]
+                told[visitor] = () if customer is None else (customer,)
+            elif link[0] > links[-1][0]:  # what happened before has its owner
                 links.append(link)
             else:
-                concerned = told.setdefault(visitor, set())
-                concerned.update(self.customers_of(visitor))
-                links[:] = [one for one in links if one[0] != link[0]]
-                insort(links, link, key=_place)
-                left = set(self.customers_of(visitor))
-                for gone in concerned - left:
-                    self._unlink(gone, visitor)
-                concerned |= left
+                told[visitor] = {*told.get(visitor, ()), *self._replace(visitor, links, link)}
             if customer is not None:
-                self.visitors_of.setdefault(customer, {})[visitor] = None
+                others = self.visitors_of.get(customer, ())
+                if visitor not in others:
+                    self.visitors_of[customer] = (*others, visitor)
         return told
 
     def owner(self, visitor_key: str, seq: int) -> str | None:
@@ -92,15 +90,17 @@ class VisitorLinks:
         """Whether the visitor has, or had, a link."""
         return visitor_key in self._of_visitor
 
-    def customers_of(self, visitor_key: str) -> Iterator[str]:
-        """The customers who logged in as this visitor; one may come twice."""
-        return (customer for _, customer in self._of_visitor.get(visitor_key, ()) if customer is not None)
-
-    def _unlink(self, customer_key: str, visitor_key: str) -> None:
-        visitors = self.visitors_of.get(customer_key, {})
-        visitors.pop(visitor_key, None)
-        if not visitors:
-            self.visitors_of.pop(customer_key, None)
+    def _replace(self, visitor: str, links: list[tuple[int, str | None]], link: tuple[int, str | None]) -> set[str]:
+        """Put a link into its place; the customers of the visitor before and after."""
+        before = {customer for _, customer in links if customer is not None}
+        links[:] = [one for one in links if one[0] != link[0]]
+        insort(links, link, key=_place)
+        after = {customer for _, customer in links if customer is not None}
+        for gone in before - after:
+            left = tuple(one for one in self.visitors_of.pop(gone) if one != visitor)
+            if left:
+                self.visitors_of[gone] = left
+        return before | after
 
 
 def link_visitors(connection: sa.Connection, logins: Sequence[Login], linked_us: int) -> int:
