@@ -11,6 +11,7 @@ from serving.sources.graph import GraphFilterSource
 from serving.sources.neighbours import NeighbourSource
 from serving.sources.next_basket import NextBasketSource
 from serving.sources.popularity import CategoryPopularitySource, PopularitySource
+from serving.sources.recent import RecentSource
 from serving.sources.session_knn import SessionKnnSource
 from serving.sources.source import CandidateSource
 from serving.sources.transitions import TransitionSource
@@ -26,6 +27,7 @@ _CLASSES: tuple[type[CandidateSource], ...] = (
     NeighbourSource,
     NextBasketSource,
     PopularitySource,
+    RecentSource,
     SessionKnnSource,
     TransitionSource,
 )
