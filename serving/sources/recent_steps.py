@@ -15,7 +15,10 @@ from features.instants import DAY_US
 from serving.sources.histories import Histories
 from serving.sources.source import Ints
 
-__all__ = ["RecentSteps"]
+__all__ = ["MOST_ITEMS", "RecentSteps"]
+
+MOST_ITEMS = 500
+"""Of a basket of thousands so many items are read, those of the largest weight: an answer has its time."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -69,7 +72,11 @@ class RecentSteps:
         if self.half_life_days:
             weights *= np.exp2(-(histories.as_of_us - times) / DAY_US / self.half_life_days)
         distinct, which = np.unique(items, return_inverse=True)
-        return distinct, np.minimum(np.bincount(which, weights, minlength=len(distinct)), 1.0)
+        found = np.minimum(np.bincount(which, weights, minlength=len(distinct)), 1.0)
+        if len(found) > MOST_ITEMS:
+            most = np.sort(np.argsort(-found, kind="stable")[:MOST_ITEMS])
+            distinct, found = distinct[most], found[most]
+        return distinct, found
 
     def to_settings(self) -> dict[str, Any]:
         """By the names of the attributes."""

@@ -35,6 +35,8 @@ class TransitionSettings:
         backward: a pair counts so much in the other direction; 1 forgets the order.
         window: so many occasions back and ahead are paired.
         last: so many occasions of each customer are read, the last ones.
+        largest: an occasion of more items than that is nobody's taste (an import, a resale) and is left out: its pairs
+            go with the square of its size.
         regularization: lambda of the ridge term.
         attribute_weight: what an attribute that one item alone has counts against a customer who went from item to
             item; 0 leaves attributes out.
@@ -54,6 +56,7 @@ class TransitionSettings:
     backward: float = 0.5
     window: int = 20
     last: int = 200
+    largest: int = 200
     regularization: float = 200.0
     attribute_weight: float = 5.0
     attribute_power: float = 0.5
@@ -87,7 +90,7 @@ def fit_transitions(
     (SLIT); the rows of attributes after Jeunen et al. (2020), Closed-form models for collaborative filtering with
     side-information, RecSys, section 3 (CEASE).
     """
-    occasions, ahead = _occasions(histories, n_items, settings.last)
+    occasions, ahead = _occasions(histories, n_items, settings)
     past = _decayed(ahead, settings.past_decay, 1, settings.window) @ occasions
     future = _decayed(ahead.T.tocsr(), settings.future_decay, 0, settings.window) @ occasions
     for side in (past, future):
@@ -109,7 +112,7 @@ def fit_transitions(
     )
 
 
-def _occasions(histories: Histories, n_items: int, last: int) -> tuple[csr_matrix, csr_matrix]:
+def _occasions(histories: Histories, n_items: int, settings: TransitionSettings) -> tuple[csr_matrix, csr_matrix]:
     """Occasions by items, 0 or 1; and occasions by occasions, 1 where the column comes just before the row."""
     steps = histories.steps
     customers = steps.customers
@@ -119,8 +122,8 @@ def _occasions(histories: Histories, n_items: int, last: int) -> tuple[csr_matri
     whose = customers[new]
     held = np.ones((len(occasion),), np.float32)
     until = np.searchsorted(whose, whose, side="right")  # the end of the customer's occasions
-    recent = until - np.arange(len(whose)) <= last
-    kept = recent[occasion]
+    recent = until - np.arange(len(whose)) <= settings.last
+    kept = (recent & (np.bincount(occasion, minlength=len(whose)) <= settings.largest))[occasion]
     found = csr_matrix((held[kept], (occasion[kept], steps.items[kept])), shape=(len(whose), n_items))
     found.data = np.minimum(found.data, np.float32(1.0))
     later = np.flatnonzero((np.diff(whose, prepend=-1) == 0) & recent)

@@ -5,7 +5,7 @@ import pytest
 
 from features.errors import ArtefactError, ConfigurationError
 from serving.sources.histories import Histories
-from serving.sources.recent_steps import RecentSteps
+from serving.sources.recent_steps import MOST_ITEMS, RecentSteps
 
 
 def weights(steps, baskets, n_items=4):
@@ -31,6 +31,12 @@ def test_repeats_add_up_to_no_more_than_one():
 
 def test_only_the_last_occasions_are_read():
     assert weights(RecentSteps(0.5, 0, last=2), [[0], [1, 2], [3]]) == {1: 0.5, 2: 0.5, 3: 1.0}
+
+
+def test_of_a_basket_of_thousands_the_heaviest_are_read():
+    found = weights(RecentSteps(0.5, 0), [list(range(10, 3000)), [5], [3000]], 3001)
+    assert len(found) == MOST_ITEMS
+    assert (found[5], found[3000], found[10], min(found.values())) == (0.5, 1.0, 0.25, 0.25)
 
 
 def test_who_did_nothing_has_no_weights():

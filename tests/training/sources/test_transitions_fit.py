@@ -108,6 +108,12 @@ def test_only_the_last_occasions_of_a_customer_are_read():
     np.testing.assert_array_equal(dense(whole), dense(short))
 
 
+def test_a_basket_that_is_too_large_is_left_out():
+    settings = dataclasses.replace(PLAIN, largest=2)
+    found = fit_transitions(Histories.of_baskets([[[0], [1, 2, 3], [1]]], 4), 4, settings)
+    assert set(zip(*(places.tolist() for places in np.nonzero(dense(found))), strict=True)) == {(0, 1)}
+
+
 def test_nobody_and_no_items_are_no_error():
     assert not dense(fit_transitions(Histories.nobody(0), 3, PLAIN)).any()
     assert fit_transitions(Histories.nobody(0), 0, PLAIN).n_items == 0
