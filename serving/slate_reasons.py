@@ -29,6 +29,7 @@ _BY_SOURCE: Mapping[str, str] = {
     "als": "taste",
     "content": "alike",
     "next_basket": "habit",
+    "recent": "still_wanted",
 }
 """What a source says of an item; the others tell what goes with what."""
 

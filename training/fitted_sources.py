@@ -16,6 +16,7 @@ from training.sources.ease import EaseSettings, fit_ease
 from training.sources.graph import GraphSettings, fit_graph
 from training.sources.next_basket import NextBasketSettings, fit_next_basket
 from training.sources.popularity import PopularitySettings, fit_category_popularity, fit_popularity
+from training.sources.recent import RecentSettings, fit_recent
 from training.sources.rp3beta import Rp3BetaSettings, fit_rp3beta
 from training.sources.session_knn import SessionKnnSettings, fit_session_knn
 from training.sources.terms import tokens_of
@@ -44,6 +45,7 @@ class SourceSettings:
         "content",
         "ease",
         "next_basket",
+        "recent",
         "session_knn",
         "transitions",
     )
@@ -54,6 +56,7 @@ class SourceSettings:
     graph: GraphSettings = field(default_factory=GraphSettings)
     next_basket: NextBasketSettings = field(default_factory=NextBasketSettings)
     popularity: PopularitySettings = field(default_factory=PopularitySettings)
+    recent: RecentSettings = field(default_factory=RecentSettings)
     rp3beta: Rp3BetaSettings = field(default_factory=Rp3BetaSettings)
     session_knn: SessionKnnSettings = field(default_factory=SessionKnnSettings)
     transitions: TransitionSettings = field(default_factory=TransitionSettings)
@@ -89,6 +92,7 @@ SOURCES: Mapping[str, Callable[[_Given], CandidateSource]] = {
     "ease": lambda given: fit_ease(given.histories, len(given.catalogue), given.settings.ease),
     "graph": lambda given: fit_graph(given.histories, len(given.catalogue), given.settings.graph),
     "next_basket": lambda given: fit_next_basket(given.histories, len(given.catalogue), given.settings.next_basket),
+    "recent": lambda given: fit_recent(len(given.catalogue), given.settings.recent),
     "rp3beta": lambda given: fit_rp3beta(given.histories, len(given.catalogue), given.settings.rp3beta),
     "session_knn": lambda given: fit_session_knn(given.histories, len(given.catalogue), given.settings.session_knn),
     "transitions": lambda given: fit_transitions(
