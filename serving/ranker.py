@@ -91,7 +91,7 @@ class Ranker:
         seen = Candidates(found.places, tuple(found.scores[i] for i in own), tuple(found.best[i] for i in own))
         fitted = blend(seen, [np.full(histories.n_customers, weight) for weight in self.weights]).total
         total = blend(found, asked.weights).total
-        learned = self.scores(pair_features(seen, fitted, histories, facts, context), total)
+        learned = self.scores(pair_features(self.sources, seen, fitted, histories, facts, context), total)
         return np.where(histories.cold[:, None], total, learned)
 
     def to_parts(self) -> tuple[dict[str, Any], bytes]:

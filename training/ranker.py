@@ -228,7 +228,8 @@ def _drawn(n_customers: int, most_candidates: int, settings: RankerSettings, rng
 
 
 def _pairs(asked: Asked, facts: ItemFacts, histories: Histories, relevant: Relevant, candidates: int) -> _Pairs:
-    values, labels = [np.empty((0, len(feature_names([one.name for one in asked.sources]))))], [np.empty(0)]
+    names = [source.name for source in asked.sources]
+    values, labels = [np.empty((0, len(feature_names(names))))], [np.empty(0)]
     places, sizes = [np.empty(0, np.int64)], [np.zeros(1, np.int64)]
     for start in range(0, histories.n_customers, _CUSTOMERS_AT_ONCE):
         stop = min(start + _CUSTOMERS_AT_ONCE, histories.n_customers)
@@ -236,7 +237,7 @@ def _pairs(asked: Asked, facts: ItemFacts, histories: Histories, relevant: Relev
         found = gather(asked.sources, part, candidates)
         total = blend(found, [weight[start:stop] for weight in asked.weights]).total
         there = found.places >= 0
-        values.append(pair_features(found, total, part, facts)[there])
+        values.append(pair_features(names, found, total, part, facts)[there])
         labels.append(hits(found.places, relevant.select(np.arange(start, stop)))[there].astype(np.float64))
         places.append(found.places[there])
         sizes.append(there.sum(axis=1))

@@ -33,43 +33,43 @@ def trees_of(column, objective="lambdarank", sign=1.0, names=NAMES):
 
 
 @pytest.fixture(scope="module")
-def unpopular():
-    """A ranker for which only few others is good."""
-    return Ranker(SOURCES, WEIGHTS, trees_of("popularity_score", sign=-1.0), blend_scale=0.01)
+def contrary():
+    """A ranker for which it is good that the customer never met the item."""
+    return Ranker(SOURCES, WEIGHTS, trees_of("pair_steps_count", sign=-1.0), blend_scale=0.01)
 
 
 @pytest.fixture(scope="module")
-def shop(unpopular):
-    return dataclasses.replace(tiny_shop.recommender(), ranker=unpopular)
+def shop(contrary):
+    return dataclasses.replace(tiny_shop.recommender(), ranker=contrary)
 
 
 HISTORY = view_of([("c", "apple", 1, "purchase"), ("c", "bread", 2, "view")])
 
 
-def test_scores_are_the_logistic_of_trees_and_blend(unpopular):
+def test_scores_are_the_logistic_of_trees_and_blend(contrary):
     values = np.random.default_rng(1).random((3, 4, len(NAMES)))
     blended = np.arange(12.0).reshape(3, 4)
-    margins = unpopular.trees.margins(values.reshape(12, -1)).reshape(3, 4)
+    margins = contrary.trees.margins(values.reshape(12, -1)).reshape(3, 4)
     expected = 1 / (1 + np.exp(-(margins + 0.01 * blended)))
-    np.testing.assert_allclose(unpopular.scores(values, blended), expected, atol=1e-11)
-    assert unpopular.scores(np.empty((2, 0, len(NAMES))), np.empty((2, 0))).shape == (2, 0)
+    np.testing.assert_allclose(contrary.scores(values, blended), expected, atol=1e-11)
+    assert contrary.scores(np.empty((2, 0, len(NAMES))), np.empty((2, 0))).shape == (2, 0)
 
 
-def test_a_pair_alone_scores_as_among_others(unpopular):
+def test_a_pair_alone_scores_as_among_others(contrary):
     values, blended = (
         np.random.default_rng(2).random((1, 3_000, len(NAMES))),
         np.random.default_rng(3).random((1, 3_000)),
     )
-    together = unpopular.scores(values, blended)
+    together = contrary.scores(values, blended)
     few = slice(100, 140)
-    assert np.array_equal(unpopular.scores(values[:, few], blended[:, few]), together[:, few])
+    assert np.array_equal(contrary.scores(values[:, few], blended[:, few]), together[:, few])
 
 
 def test_the_ranker_decides_and_the_blend_where_it_is_set_aside(shop):
     ranked = [item.item_id for item in shop.slate(HISTORY, day(10), 5).items]
     blended = [item.item_id for item in shop.with_blend(shop.settings.blend).slate(HISTORY, day(10), 5).items]
     assert blended == [item.item_id for item in tiny_shop.recommender().slate(HISTORY, day(10), 5).items]
-    # popularity falls from 5 for the apple over 4 for bread to 1: the two that the customer was drawn to are last now
+    # the two that the customer was drawn to are last now
     assert set(blended[:2]) == set(ranked[-2:]) == {"apple", "bread"}
     assert set(ranked) == set(blended)
 

@@ -30,13 +30,14 @@ SOURCES = (
     BuyAgainSource(np.full(4, 0.1), np.full(4, 20.0), prior_days=60.0, horizon_days=30.0),
 )
 FACTS = ItemFacts.of(CATALOGUE, SOURCES)
-NAMES = feature_names(("popularity", "buy_again"))
+BOTH = ("popularity", "buy_again")
+NAMES = feature_names(BOTH)
 # two days ago a cup, yesterday a cup and a pot
 ONE = Histories.of_baskets([[(0,), (0, 1)]], 4)
 
 
 def features(histories, found, context=None):
-    return pair_features(found, np.zeros(found.places.shape), histories, FACTS, context)
+    return pair_features(BOTH, found, np.zeros(found.places.shape), histories, FACTS, context)
 
 
 def found_of(histories, limit=4):
@@ -52,17 +53,15 @@ def table():
     places = np.array([[-1, 0, 1, 2, 3]])
     scores = (np.array([[NAN, 2, 1, 1, NAN]], np.float32), np.array([[NAN, 0.5, 0.25, NAN, NAN]], np.float32))
     found = Candidates(places, scores, (np.array([2], np.float32), np.array([0.5], np.float32)))
-    return pair_features(found, np.array([[NAN, 0.9, 0.5, 0.4, 0.1]]), ONE, FACTS)[:, 1:]
+    return pair_features(BOTH, found, np.array([[NAN, 0.9, 0.5, 0.4, 0.1]]), ONE, FACTS)[:, 1:]
 
 
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("popularity_score", [1, 0.5, 0.5, NAN]),
         ("buy_again_score", [1, 0.5, NAN, NAN]),
         ("sources_share", [1, 1, 0.5, 0]),
         ("blend_score", [0.9, 0.5, 0.4, 0.1]),
-        ("item_popularity_log_share", [np.log(2 / 4), np.log(1 / 4), np.log(1 / 4), NAN]),
         ("customer_items_count", [2] * 4),
         ("customer_steps_count", [3] * 4),
         ("customer_purchases_count", [3] * 4),
@@ -91,6 +90,13 @@ def test_every_column_is_named_and_a_place_of_nobody_has_none():
     table = features(ONE, found)
     assert table.shape == (1, 1, len(NAMES))
     assert np.isnan(table).all()
+
+
+def test_nothing_tells_items_apart_whoever_asks():
+    assert not any("popularity" in name for name in NAMES)
+    nobody = Histories.nobody(0)
+    table = features(nobody, found_of(nobody))[0]
+    assert len(np.unique(np.nan_to_num(table, nan=-1.0), axis=0)) == 1
 
 
 def test_the_context_is_told_where_it_is_known():
@@ -141,8 +147,8 @@ def test_items_turned_down_count_against_and_draw_to_no_category():
 def test_without_attributes_or_cycles_their_columns_are_missing():
     facts = ItemFacts.of(Catalogue.nothing_said(("cup", "pot", "saw", "gift")), ())
     found = found_of(ONE)
-    table = pair_features(found, np.zeros(found.places.shape), ONE, facts)
-    for name in ("item_popularity_log_share", "pair_due", "pair_category_share", "pair_brand_share"):
+    table = pair_features(BOTH, found, np.zeros(found.places.shape), ONE, facts)
+    for name in ("pair_due", "pair_category_share", "pair_brand_share"):
         assert np.isnan(column(table, name)).all()
     assert np.isnan(column(table, "pair_price_log_ratio")).all()
 
