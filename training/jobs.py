@@ -288,7 +288,11 @@ def _learnt_until(split: TimeSplit, settings: Settings) -> int:
 def _record_recommender(run: RunLog, trained: RecommenderTraining, tags: Mapping[str, str]) -> str:
     report = trained.report
     run.params(
-        {"blend": " ".join(f"{name} {weight:g}" for name, weight in report.blend.items()), "n_items": report.n_items}
+        {
+            "blend": " ".join(f"{name} {weight:g}" for name, weight in report.blend.items()),
+            "order": "ranker" if report.ranker is not None and report.ranker.used else "blend",
+            "n_items": report.n_items,
+        }
     )
     run.metrics({**report.metrics(), **recommender_metrics(report)})
     for name, figures in recommender_baselines(report).items():
