@@ -105,15 +105,19 @@ class SessionKnnSource:
         best = np.lexsort((-distinct, -alike))[: self.neighbours]
         return distinct[best], alike[best]
 
+    def _entries(self, sessions: Ints) -> tuple[Ints, Ints, Ints]:
+        """Of some sessions one after the other: each item, the number of its session among these, its place there."""
+        starts, sizes = self.offsets[sessions], self.offsets[sessions + 1] - self.offsets[sessions]
+        own = np.concatenate(([0], np.cumsum(sizes)))
+        number = np.repeat(np.arange(len(sessions)), sizes)
+        within = np.arange(int(own[-1])) - own[number]
+        return self.items[starts[number] + within].astype(np.int64), number, within
+
     def _reach(self, histories: Histories) -> Reach:
         def of(row: int) -> tuple[Ints, Floats]:
             own, weights = self.steps.of(histories, row)
             near, alike = self._nearest(own, weights)
-            starts, sizes = self.offsets[near], self.offsets[near + 1] - self.offsets[near]
-            ends = np.cumsum(sizes)
-            number = np.repeat(np.arange(len(near)), sizes)
-            within = np.arange(len(number)) - np.repeat(ends - sizes, sizes)
-            reached = self.items[np.repeat(starts, sizes) + within]
+            reached, number, within = self._entries(near)
             met = np.isin(reached, own)
             latest = np.zeros(len(near), np.int64)
             np.maximum.at(latest, number[met], within[met])
@@ -132,6 +136,25 @@ class SessionKnnSource:
     def scores(self, histories: Histories, places: Ints) -> Scores:
         """The sums of given items; NaN for an item that no near session holds."""
         return score_reached(self._reach(histories), places)
+
+    def leading(self, histories: Histories, row: int, places: Ints) -> Ints:
+        """See `Explaining`: of the last steps the item that weighs most in the near sessions that hold the place."""
+        own, weights = self.steps.of(histories, row)
+        near, alike = self._nearest(own, weights)
+        reached, number, _ = self._entries(near)
+        found = np.full(len(places), -1, np.int64)
+        if not len(near):
+            return found
+        at = np.minimum(np.searchsorted(own, reached), len(own) - 1)
+        met = own[at] == reached
+        held = np.zeros((len(near), len(own)))
+        held[number[met], at[met]] = 1.0
+        for place, item in enumerate(places.tolist()):
+            sessions = number[reached == item]
+            added = np.where(own == item, 0.0, weights * (alike[sessions] @ held[sessions]))
+            if added.max() > 0:
+                found[place] = own[np.argmax(added)]
+        return found
 
     def to_parts(self) -> tuple[dict[str, Any], Arrays]:
         """See `CandidateSource`."""

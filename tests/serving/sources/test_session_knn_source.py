@@ -7,6 +7,7 @@ from features.errors import ArtefactError
 from serving.sources.histories import Histories
 from serving.sources.recent_steps import RecentSteps
 from serving.sources.session_knn import SessionKnnSource
+from serving.sources.source import Explaining
 
 
 def sessions(lists, days, **given):
@@ -53,6 +54,14 @@ def test_an_older_session_counts_less():
 def test_only_the_nearest_sessions_and_of_an_item_the_last_ones_speak():
     assert sessions([[0, 1], [0, 2]], [7, 7], neighbours=1).propose(asked(0), 5).places[0, :2].tolist() == [2, -1]
     assert sessions([[0, 1], [0, 2]], [7, 7], most_sessions=1).propose(asked(0), 5).places[0, :2].tolist() == [2, -1]
+
+
+def test_the_step_that_weighs_most_is_named():
+    assert isinstance(SOURCE, Explaining)
+    # after 0 and then 1: item 2 lies beside both, and 1 is the later; item 4 beside 0 alone, item 0 beside 1
+    assert SOURCE.leading(asked(0, 1), 0, np.array([2, 4, 0, 5])).tolist() == [1, 0, 1, 1]
+    assert SOURCE.leading(asked(4), 0, np.array([2, 4])).tolist() == [-1, -1]
+    assert SOURCE.leading(Histories.nobody(0), 0, np.array([1])).tolist() == [-1]
 
 
 def test_what_is_bought_everywhere_can_count_less():
