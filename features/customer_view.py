@@ -142,6 +142,15 @@ class CustomerView:
             return self
         return _assemble(self.raw(known))
 
+    def before(self, ends_us: Ints) -> CustomerView:
+        """The view of what occurred before an instant of each customer's own: int64 (n,), microseconds, exclusive.
+
+        Orders are derived anew. The customers stay the same; some may have no event left.
+        """
+        segment = np.repeat(np.arange(len(TRACKS) * self.n_customers), np.diff(self.offsets))
+        kept = self.occurred_us < ends_us[segment % max(self.n_customers, 1)]
+        return self if kept.all() else _assemble(self.raw(kept))
+
     def hidden_at(self, as_of_us: int) -> Ints:
         """int64: rows of customers with an event that had occurred, but was not recorded yet: late for `as_of`."""
         late = np.flatnonzero((self.occurred_us < as_of_us) & (self.recorded_us >= as_of_us))

@@ -9,14 +9,15 @@ import numpy as np
 import pyarrow as pa
 
 from features.customer_view import CustomerView
-from features.errors import ConfigurationError, NotEnoughDataError
+from features.errors import NotEnoughDataError
 from features.instants import DAY_US, format_instant
 from features.interactions import interactions
 from serving.recommender import Recommender
 from serving.sources.histories import Histories
 from training.cutoffs import observed_span
+from training.leave_last_out import evaluate_leave_last_out
 from training.recommender import RecommenderFitSettings, fit_recommender, fit_with_choice
-from training.recommender_judging import Judged, judge, repeats
+from training.recommender_judging import EvaluationSettings, Judged, judge, repeats
 from training.recommender_metrics import Relevant
 from training.recommender_report import RecommenderReport
 from training.slate_diversity_metrics import bought_shares
@@ -31,39 +32,15 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class EvaluationSettings:
-    """How to judge.
-
-    Attributes:
-        label_days: purchases in `[as_of, as_of + label_days)` are relevant.
-        history_bounds: ascending; the bins of history length start at them, the last is open.
-        max_customers: at most so many customers, drawn with `seed`.
-        n_replicates: of the bootstrap over customers.
-        seed: of the draw and the bootstrap.
-
-    Raises:
-        ConfigurationError: a number is out of range.
-    """
-
-    label_days: int = 30
-    history_bounds: tuple[int, ...] = (1, 3, 6, 11, 21, 51)
-    max_customers: int = 5_000
-    n_replicates: int = 300
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if min(self.label_days, self.max_customers, self.n_replicates) < 1:
-            raise ConfigurationError("label_days, max_customers and n_replicates must be at least 1; see [evaluation]")
-        if not self.history_bounds or list(self.history_bounds) != sorted(set(self.history_bounds)):
-            raise ConfigurationError("history_bounds must ascend and not be empty; see [evaluation]")
-
-
-@dataclass(frozen=True)
 class RecommenderTraining:
-    """A recommender fitted on everything known at the end of the log, and how its like did out of time before it."""
+    """A recommender fitted on everything known at the end of the log, and how its like did out of time before it.
+
+    last_out: how its like did on the last purchase of each customer; None where that was not asked for.
+    """
 
     recommender: Recommender
     report: RecommenderReport
+    last_out: RecommenderReport | None = None
 
 
 def evaluate_recommender(
@@ -153,7 +130,11 @@ def train_recommender(
     known_us = max(end_us, int(view.recorded_us.max(initial=0)) + 1)
     met = interactions(view, known_us, fitting.interactions).item_ids.tolist()
     item_ids = met if items is None else sorted({*met, *items["item_id"].to_pylist()})
-    return RecommenderTraining(fit_recommender(view, known_us, fixed, items=items, item_ids=item_ids), report)
+    last_out = None
+    if settings.leave_last_out:
+        last_out = evaluate_leave_last_out(view, fixed, settings, observed_until_us=known_us, items=items)
+    recommender = fit_recommender(view, known_us, fixed, items=items, item_ids=item_ids)
+    return RecommenderTraining(recommender, report, last_out)
 
 
 def _judged(

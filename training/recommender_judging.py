@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from features.errors import ConfigurationError
 from serving.recommender import Recommender
 from serving.sources.histories import Histories
 from serving.sources.source import Excluded
@@ -24,7 +25,7 @@ from training.recommender_metrics import (
 from training.recommender_report import Estimate, Gain, SourceFigures
 from training.slate_diversity_metrics import exposure_gini, novelty, personalisation
 
-__all__ = ["BLEND", "OURS", "Judged", "Verdicts", "contenders", "judge", "repeats"]
+__all__ = ["BLEND", "OURS", "EvaluationSettings", "Judged", "Verdicts", "contenders", "judge", "repeats"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -40,6 +41,36 @@ _BASELINES: Mapping[str, Mapping[str, float]] = {
 _POPULARITY = "popularity"
 _K, _LONG_K = 10, 20
 _CUSTOMERS_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """How to judge.
+
+    Attributes:
+        label_days: purchases in `[as_of, as_of + label_days)` are relevant.
+        history_bounds: ascending; the bins of history length start at them, the last is open.
+        max_customers: at most so many customers, drawn with `seed`.
+        n_replicates: of the bootstrap over customers.
+        seed: of the draw and the bootstrap.
+        leave_last_out: whether a training also judges by `evaluate_leave_last_out`, which fits once more.
+
+    Raises:
+        ConfigurationError: a number is out of range.
+    """
+
+    label_days: int = 30
+    history_bounds: tuple[int, ...] = (1, 3, 6, 11, 21, 51)
+    max_customers: int = 5_000
+    n_replicates: int = 300
+    seed: int = 0
+    leave_last_out: bool = False
+
+    def __post_init__(self) -> None:
+        if min(self.label_days, self.max_customers, self.n_replicates) < 1:
+            raise ConfigurationError("label_days, max_customers and n_replicates must be at least 1; see [evaluation]")
+        if not self.history_bounds or list(self.history_bounds) != sorted(set(self.history_bounds)):
+            raise ConfigurationError("history_bounds must ascend and not be empty; see [evaluation]")
 
 
 @dataclass(frozen=True)

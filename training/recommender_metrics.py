@@ -6,6 +6,7 @@ k: a place that is empty (-1) is a miss.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +49,12 @@ class Relevant:
         inside = (track.occurred_us >= start_us) & (track.occurred_us < end_us)
         if recorded_before_us is not None:
             inside &= track.recorded_us < recorded_before_us
+        return cls.of_lines(view, inside, index)
+
+    @classmethod
+    def of_lines(cls, view: CustomerView, inside: Bools, index: ItemIndex) -> Relevant:
+        """Items of some of the view's purchases: bool over the track."""
+        track = view.track("purchase")
         customers = track.customer_rows[inside]
         n_view_items = max(len(view.item_ids), 1)
         pairs = np.unique(customers * n_view_items + track.item[inside])
@@ -56,6 +63,14 @@ class Relevant:
         order = np.lexsort((items[kept], customers[kept]))
         n_outside = int(np.sum(~kept))
         return cls(customers[kept][order], items[kept][order], view.n_customers, len(index.item_ids), n_outside)
+
+    @classmethod
+    def together(cls, parts: Sequence[Relevant]) -> Relevant:
+        """Those of several groups of customers (at least one), one after the other, of the same catalogue."""
+        starts = np.cumsum([0, *(part.n_customers for part in parts)])
+        customers = np.concatenate([part.customers + start for part, start in zip(parts, starts, strict=False)])
+        items = np.concatenate([part.items for part in parts])
+        return cls(customers, items, int(starts[-1]), parts[0].n_items, sum(part.n_outside for part in parts))
 
     @property
     def counts(self) -> Ints:

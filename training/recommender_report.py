@@ -8,7 +8,10 @@ from dataclasses import asdict, dataclass
 
 from features.instants import format_instant
 
-__all__ = ["Estimate", "Gain", "RankerChoice", "RecommenderReport", "SourceFigures"]
+__all__ = ["LEAVE_LAST_OUT", "Estimate", "Gain", "RankerChoice", "RecommenderReport", "SourceFigures"]
+
+LEAVE_LAST_OUT = "leave_last_out"
+"""The word for the split that holds out the last purchase of each customer."""
 
 _ESTIMATES = ("ndcg_at_10", "recall_at_10", "recall_at_20", "map_at_10", "hit_rate_at_10", "novelty_at_10")
 _SHARES = ("coverage_at_10", "gini_at_10", "personalisation_at_10", "fallback_at_10")
@@ -94,6 +97,9 @@ class Gain:
 class RecommenderReport:
     """One cut-off: fitted on `[-inf, as_of)`, judged on purchases in `[as_of, as_of + label_days)`.
 
+    Or, where the split is "leave_last_out": fitted on `[-inf, as_of)` without the last purchase of each customer,
+    judged by that; `label_days` is 0.
+
     Attributes:
         n_eligible: customers with at least one interaction before the cut-off and a purchase in the window.
         n_judged: of these, the customers drawn for judging who bought an item of the catalogue.
@@ -114,6 +120,7 @@ class RecommenderReport:
     figures: tuple[SourceFigures, ...]
     gains: tuple[Gain, ...]
     ranker: RankerChoice | None = None
+    split: str = "time"
 
     @property
     def fallback_share(self) -> float:
