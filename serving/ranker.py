@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float64]
 
 RANKER_FILE = "ranker.txt"
 _AGAIN = "fit and release anew"
-_DECIMALS = 12
+_DECIMALS = 9
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,10 +55,12 @@ class Ranker:
             raise ArtefactError(f"the ranker's blend_scale is {self.blend_scale}, not a number above 0; {_AGAIN}")
 
     def scores(self, features: Floats, blended: Floats) -> Floats:
-        """float64 (n, m) in [0, 1]; higher is better, and each pair's is its row's alone.
+        """float64 (n, m), at least 0; higher is better, and each pair's is its row's alone.
 
-        The logistic function of what the trees and the blend add up to: between two items of one customer the
-        difference of that sum is the log-odds that the one is turned to rather than the other.
+        With s what the trees and the blend add up to, the score is `log(1 + exp(s)) / blend_scale`: in the order of s,
+        about the blend's score where the trees say nothing, and never below 0, so that what a shop weighs against
+        relevance weighs as much as against a blend. Between two items of one customer the difference of s is the
+        log-odds that the one is turned to rather than the other.
 
         Args:
             features: float64 (n, m, f), of `pair_features`.
@@ -68,7 +70,7 @@ class Ranker:
         if not n * m:
             return np.zeros((n, m))
         margins = self.trees.margins(features.reshape(n * m, n_features)).reshape(n, m) + self.blend_scale * blended
-        found: Floats = np.round(0.5 + 0.5 * np.tanh(0.5 * margins), _DECIMALS)
+        found: Floats = np.round(np.logaddexp(0.0, margins) / self.blend_scale, _DECIMALS)
         return found
 
     def order(

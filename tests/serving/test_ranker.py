@@ -35,7 +35,7 @@ def trees_of(column, objective="lambdarank", sign=1.0, names=NAMES):
 @pytest.fixture(scope="module")
 def contrary():
     """A ranker for which it is good that the customer never met the item."""
-    return Ranker(SOURCES, WEIGHTS, trees_of("pair_steps_count", sign=-1.0), blend_scale=0.01)
+    return Ranker(SOURCES, WEIGHTS, trees_of("pair_steps_count", sign=-1.0), blend_scale=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +46,12 @@ def shop(contrary):
 HISTORY = view_of([("c", "apple", 1, "purchase"), ("c", "bread", 2, "view")])
 
 
-def test_scores_are_the_logistic_of_trees_and_blend(contrary):
+def test_scores_are_what_trees_and_blend_add_up_to_cut_softly_at_0(contrary):
     values = np.random.default_rng(1).random((3, 4, len(NAMES)))
     blended = np.arange(12.0).reshape(3, 4)
     margins = contrary.trees.margins(values.reshape(12, -1)).reshape(3, 4)
-    expected = 1 / (1 + np.exp(-(margins + 0.01 * blended)))
-    np.testing.assert_allclose(contrary.scores(values, blended), expected, atol=1e-11)
+    expected = np.log(1 + np.exp(margins + 0.5 * blended)) / 0.5
+    np.testing.assert_allclose(contrary.scores(values, blended), expected, atol=1e-8)
     assert contrary.scores(np.empty((2, 0, len(NAMES))), np.empty((2, 0))).shape == (2, 0)
 
 
