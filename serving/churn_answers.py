@@ -23,6 +23,7 @@ from serving.release import Release
 from serving.runtime import Runtime
 from serving.scoring import ChurnScores, score_churn
 from serving.snapshots import StoredFeatures
+from serving.stored_scores import Scored, scored
 from serving.trends import TREND_DAYS, TREND_US, from_book, recomputed
 
 __all__ = ["ChurnRequest", "Gathered", "answer_many", "answer_one", "gather", "model_of"]
@@ -188,8 +189,9 @@ def _answers(
 ) -> list[dict[str, Any]]:
     """The fields of each answer; all of one release."""
     release, request = asked[0].release, gathered.request
-    scores = score_churn(release.churn, release.bands, table, forecast=request.forecast)
-    beside = _beside(runtime, gathered, release, table, scores)
+    found = _scored(runtime, gathered, release, table)
+    scores = found.scores
+    beside = _beside(runtime, gathered, release, table, found)
     explained = explanations(release, _wanted(runtime, request), scores, table.values)
     missing = np.isnan(table.values).mean(axis=1)
     stored = gathered.stored.get(release.fingerprint)
@@ -230,11 +232,21 @@ def _answers(
     return answers
 
 
+def _scored(runtime: Runtime, gathered: Gathered, release: Release, table: FeatureTable) -> Scored:
+    """Scores and segments of a table's customers; those of a snapshot as worked out beforehand, where they are."""
+    request, stored = gathered.request, gathered.stored.get(release.fingerprint)
+    ready = None if stored is None else runtime.scores.of(release, stored)
+    if stored is None or ready is None:
+        return scored(release, table, forecast=request.forecast, segments=request.segment)
+    rows = np.array([stored.rows[key] for key in table.customer_keys])
+    return ready.select(rows, forecast=request.forecast, segments=request.segment)
+
+
 def _beside(
-    runtime: Runtime, gathered: Gathered, release: Release, table: FeatureTable, scores: ChurnScores
+    runtime: Runtime, gathered: Gathered, release: Release, table: FeatureTable, found: Scored
 ) -> list[dict[str, Any]]:
     """Forecast, trend and segments of each row, as far as they were asked for."""
-    request = gathered.request
+    request, scores = gathered.request, found.scores
     fields: list[dict[str, Any]] = [{} for _ in range(len(scores))]
     if scores.forecast is not None:
         currency = runtime.histories.currency
@@ -244,7 +256,8 @@ def _beside(
         for told, moved in zip(fields, _trends(runtime, gathered, release, table, scores), strict=True):
             told.update(moved)
     if request.segment:
-        for told, segments in zip(fields, segment_fields(release.segments, table, request.language), strict=True):
+        named = segment_fields(release.segments, found.segments, len(scores), request.language)
+        for told, segments in zip(fields, named, strict=True):
             told.update(segments)
     return fields
 

@@ -54,6 +54,22 @@ class Forecast:
     def __len__(self) -> int:
         return int(self.churn_probability_by_horizon.shape[0])
 
+    def columns(self) -> tuple[Array, ...]:
+        """Every array."""
+        return (
+            self.churn_probability_by_horizon,
+            self.next_event_days,
+            self.value_minor,
+            self.value_mean_minor,
+            self.value_none_probability,
+            self.value_if_stays_minor,
+            self.expected_loss_minor,
+        )
+
+    def select(self, rows: npt.NDArray[np.int64]) -> Forecast:
+        """The forecasts of some of the customers."""
+        return Forecast(self.horizons_days, *(column[rows] for column in self.columns()))
+
 
 def assemble_forecast(
     values: Array,

@@ -6,12 +6,11 @@ import math
 from functools import lru_cache
 from typing import Any
 
-from features.compute import FeatureTable
 from features.instants import DAY_US, format_instant
 from serving.churn_model import ChurnModel
 from serving.forecast import QUANTILES, VALUE_DAYS, Forecast
 from serving.lifecycle import STAGES
-from serving.segments import Language, Segmentation, SegmentNames
+from serving.segments import Language, Segmentation, SegmentNames, Segments
 
 __all__ = ["forecast_fields", "segment_fields"]
 
@@ -73,11 +72,13 @@ def _loss(amount: float, currency: str | None) -> dict[str, Any] | None:
     return None if math.isnan(amount) else {"amount_minor": round(amount), "currency": currency}
 
 
-def segment_fields(segmentation: Segmentation | None, table: FeatureTable, language: Language) -> list[dict[str, Any]]:
-    """`segment`, `lifecycle_stage` and `rfm` of each customer of a table; null in a release without segments."""
-    if segmentation is None:
-        return [dict.fromkeys(("segment", "lifecycle_stage", "rfm"))] * len(table.customer_keys)
-    names, keys, found = _names(segmentation, language), segmentation.segment_keys, segmentation.of(table)
+def segment_fields(
+    segmentation: Segmentation | None, found: Segments | None, n: int, language: Language
+) -> list[dict[str, Any]]:
+    """`segment`, `lifecycle_stage` and `rfm` of each of n customers; null in a release without segments."""
+    if segmentation is None or found is None:
+        return [dict.fromkeys(("segment", "lifecycle_stage", "rfm"))] * n
+    names, keys = _names(segmentation, language), segmentation.segment_keys
     return [
         {
             "segment": {"key": keys[segment], "name": names.segment[segment]},

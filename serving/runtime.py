@@ -28,6 +28,7 @@ from serving.score_books import ScoreBooks
 from serving.settings import ServiceSettings
 from serving.snapshots import Snapshots
 from serving.store import Store
+from serving.stored_scores import StoredScores
 from serving.storefronts import Storefronts
 
 __all__ = ["Runtime"]
@@ -39,8 +40,8 @@ class Runtime:
 
     `clock` gives UTC microseconds and `new_id` a fresh random name; both come from the edge. `storefronts` answer
     slates and `pages` remember them for the next page. `books` are the scores of everybody as the nightly job
-    keeps them, `identities` the outside ids of pseudonyms, `met` those that the service was told first. `closing`
-    gives back what was opened.
+    keeps them, `scores` those of the snapshots, `identities` the outside ids of pseudonyms, `met` those that the
+    service was told first. `closing` gives back what was opened.
     """
 
     settings: ServiceSettings
@@ -56,6 +57,7 @@ class Runtime:
     storefronts: Storefronts
     snapshots: Snapshots
     books: ScoreBooks
+    scores: StoredScores
     identities: Identities
     met: MetCustomers
     pages: Pages = field(default_factory=Pages)
@@ -126,6 +128,7 @@ class Runtime:
             Storefronts(_out_of_stock(places.items)),
             Snapshots(places.snapshots, CHURN_FEATURES),
             ScoreBooks(places.scores),
+            StoredScores(),
             Identities(places.identities, places.met_identities),
             MetCustomers(places.met_identities),
         )
@@ -149,7 +152,7 @@ class Runtime:
         return "no release is set; make one and set it, then this service loads it by itself"
 
     def poll(self) -> None:
-        """Follow the rollout state, the snapshots and the books of scores; called by the edge, more than once a second.
+        """Follow the rollout state, the snapshots and their scores, and the books; called by the edge, often.
 
         Raises:
             UnavailableError: the store cannot be read now; what is served goes on.
@@ -162,6 +165,8 @@ class Runtime:
         releases = () if served is None else (served.champion, served.challenger)
         self.snapshots.poll([one.table for one in releases if one is not None and one.table is not None])
         self.books.poll(self.clock())
+        stored = [(one, self.snapshots.of(one.fingerprint)) for one in releases if one is not None]
+        self.scores.poll([(one, features) for one, features in stored if features is not None])
 
     def close(self) -> None:
         """Write what waits and give everything back."""

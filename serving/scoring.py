@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +51,23 @@ class ChurnScores:
 
     def __len__(self) -> int:
         return int(self.churn_probability.shape[0])
+
+    def columns(self) -> tuple[npt.NDArray[Any], ...]:
+        """Every array, those of the forecast too."""
+        own = (self.customer_keys, self.churn_probability, self.churn_score, self.percentile, self.band)
+        return own if self.forecast is None else (*own, *self.forecast.columns())
+
+    def select(self, rows: npt.NDArray[np.int64], *, forecast: bool = True) -> ChurnScores:
+        """The scores of some of the customers, with their forecast or without."""
+        return ChurnScores(
+            self.customer_keys[rows],
+            self.as_of_us,
+            self.churn_probability[rows],
+            self.churn_score[rows],
+            self.percentile[rows],
+            self.band[rows],
+            self.forecast.select(rows) if forecast and self.forecast is not None else None,
+        )
 
     def one(self, row: int) -> ChurnScore:
         """The score of one row."""

@@ -61,6 +61,14 @@ class Segments:
     def __len__(self) -> int:
         return int(self.rfm.shape[0])
 
+    def columns(self) -> tuple[npt.NDArray[Any], ...]:
+        """Every array."""
+        return self.recency, self.frequency, self.money, self.rfm, self.segment, self.stage
+
+    def select(self, rows: npt.NDArray[np.int64]) -> Segments:
+        """The segments of some of the customers."""
+        return Segments(*(column[rows] for column in self.columns()))
+
 
 @dataclass(frozen=True)
 class Stability:
