@@ -34,11 +34,7 @@ Floats = npt.NDArray[np.float64]
 _CUSTOMERS_AT_ONCE = 256
 _POPULARITY = "popularity"
 _SIMILAR = "similar"
-_REASONS = {
-    "als": "bought by customers like you",
-    "popularity": "popular now",
-    "buy_again": "bought before",
-}
+_REASONS = {"als": "bought by customers like you", "popularity": "popular now", "buy_again": "bought before"}
 _USUAL_REASON, _DUE_AGAIN = "goes with what you looked at or bought", "due again"
 _SIMILAR_REASON = "similar to what you are looking at"
 
@@ -82,7 +78,7 @@ class Recommender:
 
     def with_blend(self, weights: Mapping[str, float]) -> Recommender:
         """The same sources with other blend weights and no ranker: how one source, or the blend, is judged alone."""
-        settings = dataclasses.replace(self.settings, blend=dict(weights))
+        settings = dataclasses.replace(self.settings, blend=dict(weights), new={})
         return dataclasses.replace(self, settings=settings, ranker=None)
 
     @cached_property
@@ -144,6 +140,7 @@ class Recommender:
             excluded=owned,
             pool=pool,
             liked=similar,
+            news=exclude_owned and not similar,
         )
         wanted = list(dict.fromkeys([*(candidates or ()), *seed_items]))
         cold = bool(histories.cold[0])
@@ -266,6 +263,7 @@ class Recommender:
         excluded: Excluded | None = None,
         pool: Bools | None = None,
         liked: bool = False,
+        news: bool = False,
         candidates: int = 0,
         limits: Mapping[str, int] | None = None,
     ) -> tuple[Ranked, Asked]:
@@ -279,10 +277,11 @@ class Recommender:
             excluded: what each customer is not to be shown.
             pool: bool (n_items,), rank those of these that are eligible, whether or not a source proposes them.
             liked: only items with a score above 0, by the blend.
+            news: what they own is excluded: by the weights for new items, and in the order of that blend.
             candidates: each source proposes at least so many.
             limits: how many a source proposes, by name, in place of what is fitted.
         """
-        asked = self._asked(histories.cold, self.settings.blend if weights is None else weights)
+        asked = self._asked(histories.cold, self.settings.weights(news=news) if weights is None else weights)
         if pool is None:
             allowed = None if eligible.all() else eligible
             least, usual = max(candidates, k or 0), self.settings.candidates
@@ -293,7 +292,8 @@ class Recommender:
                 asked.sources, histories, given_places(np.flatnonzero(eligible), histories.n_customers, excluded)
             )
         width = max(found.places.shape[1], 1) if k is None else k
-        learned = None if self.ranker is None or liked else self.ranker.order(found, asked, histories, self._facts)
+        ranker = None if liked or (news and self.settings.new) else self.ranker
+        learned = None if ranker is None else ranker.order(found, asked, histories, self._facts)
         return rank(found, asked, width, keep=pool is not None, liked=liked and pool is None, scores=learned), asked
 
     def due(self, histories: Histories, places: Ints) -> Floats:
@@ -314,7 +314,7 @@ class Recommender:
         for start in range(0, view.n_customers, _CUSTOMERS_AT_ONCE):
             part = histories.part(start, min(start + _CUSTOMERS_AT_ONCE, view.n_customers))
             owned = _owned(part) if exclude_owned else None
-            ranked, asked = self.ranked(part, eligible, k, excluded=owned)
+            ranked, asked = self.ranked(part, eligible, k, excluded=owned, news=exclude_owned)
             yield part, ranked, asked, n_filtered(eligible, owned, None, part.n_customers)
 
     def _slate(self, ranked: Ranked, row: int, asked: Asked, due: Floats, *, similar: bool) -> Slate:

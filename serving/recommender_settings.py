@@ -22,6 +22,7 @@ class RecommenderSettings:
     Attributes:
         interactions: how a history becomes weights; the same in training and serving.
         blend: weights of the sources by name; a source without one is not asked.
+        new: the weights where customers are not shown what they own; empty: those of `blend`, and the ranker's order.
         similar: the weights where items like given ones are asked for.
         candidates: each source proposes so many.
         learnt_until_us: exclusive end of what it was fitted on, microseconds; 0 where nobody says.
@@ -32,12 +33,21 @@ class RecommenderSettings:
 
     interactions: InteractionSettings = field(default_factory=InteractionSettings)
     blend: Mapping[str, float] = field(default_factory=lambda: dict(USUAL_BLEND))
+    new: Mapping[str, float] = field(default_factory=dict)
     similar: Mapping[str, float] = field(default_factory=lambda: {"als": 1.0})
     candidates: int = 200
     learnt_until_us: int = 0
 
     def __post_init__(self) -> None:
         check_weights(self.blend, "recommender.blend")
+        if self.new:
+            check_weights(self.new, "recommender.new")
         check_weights(self.similar, "recommender.similar")
         if self.candidates < 1:
             raise ConfigurationError(f"recommender.candidates is {self.candidates}; write a number above 0")
+
+    def weights(self, *, similar: bool = False, news: bool = False) -> Mapping[str, float]:
+        """Of the sources by name: for items like given ones, for new items alone, or for any."""
+        if similar:
+            return self.similar
+        return self.new if news and self.new else self.blend

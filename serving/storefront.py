@@ -167,11 +167,12 @@ class Storefront:
         ranked, asked = self.recommender.ranked(
             asking.drawn,
             asking.eligible,
-            weights=self._weights(recipe, similar=asking.similar),
+            weights=self._weights(recipe, asking),
             limits={name: one.limit for name, one in recipe.sources.items() if one.limit is not None},
             excluded=Excluded(np.array([0, len(asking.struck)]), asking.struck),
             pool=asking.pool,
             liked=asking.similar,
+            news=asking.exclude.owned and not asking.similar,
             candidates=len(asking.request.earlier) + asking.limit,
         )
         return aimed(self.recommender, asking.drawn, ranked, aims, margin=self._margins), asked
@@ -216,10 +217,9 @@ class Storefront:
                 self._books.popitem(last=False)
         return made
 
-    def _weights(self, recipe: Recipe, *, similar: bool) -> Mapping[str, float]:
+    def _weights(self, recipe: Recipe, asking: _Asking) -> Mapping[str, float]:
         """The weights fitted, as the recipe changes them; as fitted where it leaves no source."""
-        settings = self.recommender.settings
-        fitted = settings.similar if similar else settings.blend
+        fitted = self.recommender.settings.weights(similar=asking.similar, news=asking.exclude.owned)
         changed = {name: weight * recipe.asking(name).weight for name, weight in fitted.items()}
         return changed if any(changed.values()) else fitted
 

@@ -20,8 +20,8 @@ from features.instants import DAY_US
 from features.interactions import ItemIndex
 from serving.recommender import Recommender
 from training.recommender import RecommenderFitSettings, fit_with_choice
-from training.recommender_judging import EvaluationSettings, Judged, judge, repeats
-from training.recommender_metrics import Relevant
+from training.recommender_judging import EvaluationSettings, Judged, judge
+from training.recommender_metrics import Relevant, repeats
 from training.recommender_report import LEAVE_LAST_OUT, RecommenderReport
 from training.slate_diversity_metrics import bought_shares
 
@@ -104,6 +104,7 @@ def evaluate_leave_last_out(
         n_outside=n_outside,
         n_unknown=0,
         blend=dict(recommender.settings.blend),
+        new=dict(recommender.settings.new),
         figures=found.figures,
         gains=found.gains,
         ranker=fitted.choice,

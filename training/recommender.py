@@ -19,11 +19,12 @@ from serving.ranking_features import ItemFacts
 from serving.recommender import Recommender, RecommenderSettings
 from serving.recommender_settings import USUAL_BLEND
 from serving.sources.histories import Histories
+from serving.sources.source import Excluded
 from training.blending import choose_weights
 from training.exploration import BeliefSettings, fit_item_beliefs
 from training.fitted_sources import SourceSettings, fit_sources
 from training.ranker import RankerSettings, fit_ranker
-from training.recommender_metrics import Relevant
+from training.recommender_metrics import Relevant, repeats
 from training.recommender_report import RankerChoice
 from training.sources.settings import check_positive
 
@@ -40,6 +41,8 @@ class RecommenderFitSettings:
         ranker: whether and how candidates are ordered by a ranker trained on the same slice as the weights.
         beliefs: what counts as a response to an item that was shown, for slots that explore.
         blend: weights of the sources by name; None chooses them on the last `validation_days` before the cut-off.
+        new: the weights where customers are not shown what they own; None chooses them where `blend` is chosen, and
+            takes `blend` where that is given.
         candidates: each source proposes so many.
         validation_days: length of that slice.
         validation_customers: at most so many customers judge the weights.
@@ -54,6 +57,7 @@ class RecommenderFitSettings:
     ranker: RankerSettings = field(default_factory=RankerSettings)
     beliefs: BeliefSettings = field(default_factory=BeliefSettings)
     blend: Mapping[str, float] | None = None
+    new: Mapping[str, float] | None = None
     candidates: int = 200
     validation_days: int = 30
     validation_customers: int = 2_000
@@ -63,6 +67,8 @@ class RecommenderFitSettings:
         check_positive(self, "recommender", zero=("seed",))
         if self.blend is not None:
             check_weights(self.blend, "recommender.blend")
+        if self.new:
+            check_weights(self.new, "recommender.new")
 
 
 def fit_recommender(
@@ -109,8 +115,11 @@ def fit_with_choice(
     given = _Given(view, settings, items, item_ids)
     ranked = settings.ranker.enabled and view.n_customers >= settings.ranker.min_customers
     slice_ = _slice(given, as_of_us) if ranked or settings.blend is None else None
-    weights = settings.blend or (USUAL_BLEND if slice_ is None else _choose_blend(slice_, settings))
-    recommender = _fit(given, as_of_us, weights)
+    weights, new = settings.blend or USUAL_BLEND, settings.new or {}
+    if slice_ is not None and settings.blend is None:
+        weights, chosen = _choose_weights(slice_, settings)
+        new = settings.new or chosen
+    recommender = _fit(given, as_of_us, weights, new)
     beliefs = fit_item_beliefs(view, recommender.index, as_of_us, settings.beliefs)
     recommender = replace(recommender, beliefs=beliefs)
     if not settings.ranker.enabled:
@@ -137,7 +146,9 @@ class _Given:
         return Catalogue.nothing_said(item_ids) if self.items is None else Catalogue.read(self.items, item_ids)
 
 
-def _fit(given: _Given, as_of_us: int, weights: Mapping[str, float]) -> Recommender:
+def _fit(
+    given: _Given, as_of_us: int, weights: Mapping[str, float], new: Mapping[str, float] | None = None
+) -> Recommender:
     settings, catalogue = given.settings, given.catalogue(as_of_us)
     histories = Histories.read(given.view, as_of_us, catalogue.index, settings.interactions)
     if not len(histories.items):
@@ -148,6 +159,7 @@ def _fit(given: _Given, as_of_us: int, weights: Mapping[str, float]) -> Recommen
         RecommenderSettings(
             interactions=settings.interactions,
             blend=dict(weights),
+            new=dict(new or {}),
             candidates=settings.candidates,
             learnt_until_us=as_of_us,
         ),
@@ -180,14 +192,26 @@ def _slice(given: _Given, as_of_us: int) -> _Slice | None:
     return _Slice(trial, histories.select(rows), relevant.select(rows)) if len(rows) else None
 
 
-def _choose_blend(slice_: _Slice, settings: RecommenderFitSettings) -> Mapping[str, float]:
-    """The weights with the best NDCG@10 on the slice."""
+def _choose_weights(
+    slice_: _Slice, settings: RecommenderFitSettings
+) -> tuple[Mapping[str, float], Mapping[str, float]]:
+    """The weights with the best NDCG@10 on the slice: of any items, and of new ones where nothing owned is shown.
+
+    The latter are empty where nobody turned to a new item.
+    """
     histories, relevant = slice_.histories, slice_.relevant
     if histories.n_customers > settings.validation_customers:
         rng = np.random.default_rng(settings.seed)
         rows = np.sort(rng.choice(histories.n_customers, settings.validation_customers, replace=False))
         histories, relevant = histories.select(rows), relevant.select(rows)
-    return choose_weights(slice_.trial.sources, histories, relevant)
+    weights = choose_weights(slice_.trial.sources, histories, relevant)
+    news = relevant.only(~repeats(histories, relevant))
+    rows = np.flatnonzero(news.counts > 0)
+    if not len(rows):
+        return weights, {}
+    histories, news = histories.select(rows), news.select(rows)
+    owned = Excluded(histories.bought_offsets, histories.bought.items)
+    return weights, choose_weights(slice_.trial.sources, histories, news, excluded=owned)
 
 
 def _fit_ranker(

@@ -17,8 +17,8 @@ from serving.sources.histories import Histories
 from training.cutoffs import observed_span
 from training.leave_last_out import evaluate_leave_last_out
 from training.recommender import RecommenderFitSettings, fit_recommender, fit_with_choice
-from training.recommender_judging import EvaluationSettings, Judged, judge, repeats
-from training.recommender_metrics import Relevant
+from training.recommender_judging import EvaluationSettings, Judged, judge
+from training.recommender_metrics import Relevant, repeats
 from training.recommender_report import RecommenderReport
 from training.slate_diversity_metrics import bought_shares
 
@@ -71,6 +71,7 @@ def evaluate_recommender(
         n_outside=judged.relevant.n_outside,
         n_unknown=n_unknown,
         blend=dict(recommender.settings.blend),
+        new=dict(recommender.settings.new),
         figures=found.figures,
         gains=found.gains,
     )
@@ -124,7 +125,7 @@ def train_recommender(
     """
     end_us = observed_until_us if observed_until_us is not None else observed_span(view)[1]
     (report,) = backtest_recommender(view, [end_us - settings.label_days * DAY_US], fitting, settings, items=items)
-    fixed = replace(fitting, blend=report.blend)
+    fixed = replace(fitting, blend=report.blend, new=report.new)
     if report.ranker is not None and not report.ranker.used:
         fixed = replace(fixed, ranker=replace(fitting.ranker, enabled=False))
     known_us = max(end_us, int(view.recorded_us.max(initial=0)) + 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ from training.recommender_metrics import (
 from training.recommender_report import Estimate, Gain, SourceFigures
 from training.slate_diversity_metrics import exposure_gini, novelty, personalisation
 
-__all__ = ["BLEND", "OURS", "EvaluationSettings", "Judged", "Verdicts", "contenders", "judge", "repeats"]
+__all__ = ["BLEND", "OURS", "EvaluationSettings", "Judged", "Verdicts", "contenders", "judge"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -118,7 +118,7 @@ def contenders(recommender: Recommender) -> Iterator[tuple[str, Recommender]]:
     """Ours as served; beside a ranker the blend that it corrects; the baselines; each further source alone."""
     yield OURS, recommender
     if recommender.ranker is not None:
-        yield BLEND, recommender.with_blend(recommender.settings.blend)
+        yield BLEND, replace(recommender, ranker=None)
     fitted = recommender.by_name
     for name, weights in _BASELINES.items():
         if all(source in fitted for source in weights):
@@ -126,12 +126,6 @@ def contenders(recommender: Recommender) -> Iterator[tuple[str, Recommender]]:
     for name in fitted:
         if name not in _BASELINES:
             yield name, recommender.with_blend({name: 1.0})
-
-
-def repeats(histories: Histories, relevant: Relevant) -> Bools:
-    """Which relevant pairs (bool (m,)) the customer had bought before."""
-    bought = histories.bought
-    return np.isin(relevant.keys, bought.customers * max(relevant.n_items, 1) + bought.items)
 
 
 def judge(
@@ -173,7 +167,7 @@ def _shown(recommender: Recommender, judged: Judged, *, exclude_owned: bool) -> 
         for start in range(0, histories.n_customers, _CUSTOMERS_AT_ONCE):
             part = histories.part(start, min(start + _CUSTOMERS_AT_ONCE, histories.n_customers))
             owned = Excluded(part.bought_offsets, part.bought.items) if exclude_owned else None
-            ranked, asked = recommender.ranked(part, eligible, _LONG_K, excluded=owned)
+            ranked, asked = recommender.ranked(part, eligible, _LONG_K, excluded=owned, news=exclude_owned)
             popular = np.array([source.name == _POPULARITY for source in asked.sources], np.bool_)
             slates.append(ranked.places)
             fallback.append(popular[ranked.source] | (ranked.places < 0))

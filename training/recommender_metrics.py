@@ -14,8 +14,19 @@ import numpy.typing as npt
 
 from features.customer_view import CustomerView
 from features.interactions import ItemIndex
+from serving.sources.histories import Histories
 
-__all__ = ["Relevant", "average_precision", "bootstrap_means", "coverage", "hit_rate", "hits", "ndcg", "recall"]
+__all__ = [
+    "Relevant",
+    "average_precision",
+    "bootstrap_means",
+    "coverage",
+    "hit_rate",
+    "hits",
+    "ndcg",
+    "recall",
+    "repeats",
+]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -100,6 +111,12 @@ def hits(slates: Ints, relevant: Relevant) -> Bools:
     """Which places hold a relevant item: bool (n, k) of slates int64 (n, k) of catalogue positions, -1 for empty."""
     keys = np.arange(len(slates))[:, None] * max(relevant.n_items, 1) + slates
     return np.isin(keys, relevant.keys) & (slates >= 0)
+
+
+def repeats(histories: Histories, relevant: Relevant) -> Bools:
+    """Which relevant pairs (bool (m,)) the customer had bought before."""
+    bought = histories.bought
+    return np.isin(relevant.keys, bought.customers * max(relevant.n_items, 1) + bought.items)
 
 
 def recall(hit: Bools, n_relevant: Ints) -> Floats:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from features.instants import format_instant
 
@@ -106,6 +106,7 @@ class RecommenderReport:
         n_outside: purchased (customer, item) pairs left out because the item was not in the catalogue at the cut-off.
         n_unknown: customers who bought in the window of whom nothing was known: they are shown what is popular.
         blend: weights of the sources by name, as chosen before the cut-off.
+        new: the weights where customers are not shown what they own; empty: those of the blend.
         ranker: whether a ranker orders what the sources propose, and why; None where none was asked for.
     """
 
@@ -119,6 +120,7 @@ class RecommenderReport:
     blend: Mapping[str, float]
     figures: tuple[SourceFigures, ...]
     gains: tuple[Gain, ...]
+    new: Mapping[str, float] = field(default_factory=dict)
     ranker: RankerChoice | None = None
     split: str = "time"
 

@@ -89,6 +89,14 @@ def test_a_placement_without_one_of_its_sources_keeps_the_blend(shop):
     assert np.array_equal(ranked.scores, plain.scores)
 
 
+def test_a_ranker_of_all_items_does_not_order_new_ones_where_these_have_weights_of_their_own(shop):
+    apart = dataclasses.replace(shop, settings=dataclasses.replace(shop.settings, new={"popularity": 1.0}))
+    plain = apart.with_blend({"popularity": 1.0})
+    assert apart.slate(HISTORY, day(10), 4) == shop.slate(HISTORY, day(10), 4)
+    new = apart.slate(HISTORY, day(10), 4, exclude_owned=True)
+    assert new == plain.slate(HISTORY, day(10), 4, exclude_owned=True)
+
+
 def test_slates_of_many_are_those_of_each_alone(shop):
     rows = [(f"c{n:02}", tiny_shop.ITEMS[n % 5], n % 7, "purchase") for n in range(20)]
     view = view_of([*rows, *[(f"c{n:02}", tiny_shop.ITEMS[(n * 3) % 5], 8, "view") for n in range(0, 20, 2)]])

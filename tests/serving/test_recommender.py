@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 
 import numpy as np
@@ -104,6 +105,23 @@ def test_owned_items_are_excluded_and_counted():
     slate = made().slate(bought("i0", "i3"), AS_OF, 6, exclude_owned=True)
     assert sorted(ids(slate)) == ["i1", "i2", "i4", "i5"]
     assert slate.filtered_count == 2
+
+
+def test_lists_without_what_is_owned_have_weights_of_their_own():
+    recommender = made(blend=ALS)
+    settings = dataclasses.replace(recommender.settings, new=POPULARITY)
+    apart = dataclasses.replace(recommender, settings=settings)
+    history = bought("i2")
+    assert ids(apart.slate(history, AS_OF, 5)) == ids(recommender.slate(history, AS_OF, 5))
+    # popularity falls with the number; i2 is owned
+    assert ids(apart.slate(history, AS_OF, 5, exclude_owned=True)) == ["i0", "i1", "i3", "i4", "i5"]
+    assert apart.rank(history, AS_OF, 5, exclude_owned=True).tolist() == [[0, 1, 3, 4, 5]]
+    # one source judged alone is that one alone, whatever is excluded
+    alone = apart.with_blend(ALS).slate(history, AS_OF, 5, exclude_owned=True)
+    assert ids(alone) == ids(recommender.slate(history, AS_OF, 5, exclude_owned=True))
+    # items like a given one are asked for by their own weights
+    similar = apart.slate(history, AS_OF, 5, exclude_owned=True, seed_items=["i0"])
+    assert ids(similar) == ids(recommender.slate(history, AS_OF, 5, exclude_owned=True, seed_items=["i0"]))
 
 
 def test_all_items_owned_gives_an_empty_slate():

@@ -84,6 +84,19 @@ RULES = st.builds(
 EXCLUDE = st.builds(Exclusions, st.booleans(), st.booleans(), st.sampled_from([0.0, 7.0]))
 
 
+def test_a_placement_that_leaves_out_what_is_owned_asks_by_the_weights_for_new_items():
+    made = shop()
+    weighed = dataclasses.replace(made.recommender.settings, new={"popularity": 1.0})
+    apart = Storefront(dataclasses.replace(made.recommender, settings=weighed), made.catalogue)
+    recipe = Recipe("here", rules=SlateRules(exclude=Exclusions(owned=True)))
+    history = view_of([("ann", "i3", 1, "purchase")])
+    of_popularity = Storefront(made.recommender.with_blend({"popularity": 1.0}), made.catalogue)
+    asked = SlateRequest(5)
+    assert ids(apart.slate(history, AS_OF, asked, recipe)) == ids(of_popularity.slate(history, AS_OF, asked, recipe))
+    plain = Recipe("here")
+    assert ids(apart.slate(history, AS_OF, asked, plain)) == ids(made.slate(history, AS_OF, asked, plain))
+
+
 @settings(max_examples=250, deadline=None)
 @given(
     n_items=st.integers(0, 12),

@@ -161,6 +161,22 @@ def test_blend_weights_prefer_what_worked_on_the_validation_slice():
     assert sum(recommender.settings.blend.values()) == pytest.approx(1)
 
 
+def test_weights_for_new_items_are_chosen_apart():
+    # everyone buys the own item again and again, and in the last month, for the first time, what is popular there
+    rows = [(f"c{c:02}", f"i{c % 15:02}", 10.0 * n, "purchase") for c in range(60) for n in range(12)]
+    rows += [(f"c{c:02}", "lamp", 50.0 + c, "purchase") for c in range(60)]
+    recommender = fitted(rows, 119, dataclasses.replace(SMALL, blend=None))
+    assert sum(recommender.settings.new.values()) == pytest.approx(1)
+    assert recommender.settings.new["buy_again"] == 0.0  # of what is new, nothing was bought before
+    assert recommender.settings.blend["buy_again"] > 0.0
+
+
+def test_weights_that_are_given_are_those_of_new_items_too():
+    assert fitted(checkerboard(), 61).settings.new == {}
+    given = dataclasses.replace(SMALL, new={"popularity": 1.0})
+    assert fitted(checkerboard(), 61, given).settings.new == {"popularity": 1.0}
+
+
 def test_no_interactions_are_refused():
     with pytest.raises(NotEnoughDataError, match="0 interactions"):
         fitted([("ann", "cup", 5, "purchase")], 5)
