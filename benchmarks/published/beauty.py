@@ -30,7 +30,7 @@ PUBLISHED = {
     "S3Rec": (0.0647, 0.0327),
 }
 TRANSITIONS = TransitionSettings(half_life_days=0.0, exact_items=20_000)
-COUNTS = replace(TRANSITIONS, past_decay=0.8, future_decay=0.8, step_decay=0.7, exact_items=1)
+COUNTS = replace(TRANSITIONS, past_decay=0.8, step_decay=0.7, exact_items=1)
 SESSIONS = SessionKnnSettings(pause_hours=0.0, half_life_days=1e9, step_half_life_days=0.0)
 
 

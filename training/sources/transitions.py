@@ -42,8 +42,9 @@ class TransitionSettings:
             item; 0 leaves attributes out.
         attribute_power: an attribute of n items counts `n ** -attribute_power` of that.
         popularity_power: what is led to is divided by `count ** popularity_power`.
-        exact_items: the regression up to so many items (its time goes with their cube); beyond, counts, divided by
-            `count ** 0.7` of the item that leads and `count ** 0.3` of the one that is led to.
+        exact_items: the regression up to so many items (its time goes with their cube); beyond, how often an occasion
+            follows, each pair counting `past_decay ** (occasions between)`, divided by `count ** 0.7` of the item that
+            leads and `count ** 0.3` of the one that is led to.
         neighbours: so many items are kept for each.
         step_decay, half_life_days: how steps are weighed when a decision is made; see `RecentSteps`.
 
@@ -91,14 +92,15 @@ def fit_transitions(
     side-information, RecSys, section 3 (CEASE).
     """
     occasions, ahead = _occasions(histories, n_items, settings)
-    past = _decayed(ahead, settings.past_decay, 1, settings.window) @ occasions
-    future = _decayed(ahead.T.tocsr(), settings.future_decay, 0, settings.window) @ occasions
-    for side in (past, future):
-        side.data = np.minimum(side.data, np.float32(1.0))
+    past = _at_most_one(_decayed(ahead, settings.past_decay, 1, settings.window) @ occasions)
+    exact = n_items <= settings.exact_items
+    future = occasions
+    if exact:
+        future = _at_most_one(_decayed(ahead.T.tocsr(), settings.future_decay, 0, settings.window) @ occasions)
     pairs = (past.T.tocsr() @ future).tocsr()
     pairs = (pairs + np.float32(settings.backward) * pairs.T).tocsr()
     counts = np.maximum(np.bincount(occasions.indices, minlength=n_items), 1).astype(np.float64)
-    if n_items <= settings.exact_items:
+    if exact:
         led = (counts**-settings.popularity_power).astype(np.float32)
         blocks = _regressed(past, pairs, _alike(tokens, n_items, settings), settings.regularization)
         # what is led away from is no reason to leave it out
@@ -143,6 +145,11 @@ def _decayed(shift: csr_matrix, decay: float, first: int, window: int) -> csr_ma
         if not power.nnz:
             break
     return found.tocsr()
+
+
+def _at_most_one(side: csr_matrix) -> csr_matrix:
+    side.data = np.minimum(side.data, np.float32(1.0))
+    return side
 
 
 def _alike(tokens: Sequence[Sequence[str]], n_items: int, settings: TransitionSettings) -> csr_matrix:

@@ -101,6 +101,13 @@ def test_many_items_are_counted_and_divided_by_how_often_they_come():
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+def test_counts_of_pairs_fade_with_the_occasions_between_them():
+    # 0 -> 1 and 1 -> 2 with nothing between, 0 -> 2 with one between; backwards half as much; every item comes once
+    settings = dataclasses.replace(PLAIN, exact_items=1, backward=0.5)
+    found = dense(fit_transitions(Histories.of_lists([[0, 1, 2]], 3), 3, settings))
+    assert found.tolist() == [[0, 1, 0.5], [0.5, 0, 1], [0.25, 0.5, 0]]
+
+
 def test_only_the_last_occasions_of_a_customer_are_read():
     settings = dataclasses.replace(PLAIN, last=2)
     whole = fit_transitions(Histories.of_lists([[0, 1, 2, 3], [2]], 4), 4, settings)
