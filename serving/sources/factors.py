@@ -19,6 +19,7 @@ __all__ = ["FactorSource"]
 Floats = npt.NDArray[np.float64]
 
 _CELLS_AT_ONCE = 16_000_000
+_SOLVED_AT_ONCE = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,18 +58,30 @@ class FactorSource:
             items: catalogue positions, distinct.
             weights: confidence is `1 + alpha * |weight|`; p is 1 above 0 and 0 below.
         """
+        left, right = self._equations(items, weights)
+        return np.asarray(np.linalg.solve(left, right), np.float64)
+
+    def _equations(self, items: Ints, weights: Floats) -> tuple[Floats, Floats]:
+        """Left (n_factors, n_factors) and right (n_factors,) of the equation of `fold_in`."""
         factors = self.item_factors[items].astype(np.float64)
         extra = self.alpha * np.abs(weights)
-        left = self._gram + (factors.T * extra) @ factors
-        right = factors.T @ np.where(weights > 0, 1.0 + extra, 0.0)
-        return np.asarray(np.linalg.solve(left, right), np.float64)
+        return self._gram + (factors.T * extra) @ factors, factors.T @ np.where(weights > 0, 1.0 + extra, 0.0)
 
     def vectors(self, histories: Histories) -> Scores:
         """float32 (n, n_factors); NaN in the rows of cold customers."""
-        vectors = np.full((histories.n_customers, self.item_factors.shape[1]), np.nan, np.float32)
-        for row in np.flatnonzero(~histories.cold):
-            cells = slice(histories.offsets[row], histories.offsets[row + 1])
-            vectors[row] = self.fold_in(histories.items[cells], histories.weights[cells])
+        return histories.once((self, "vectors"), lambda: self._solved(histories))
+
+    def _solved(self, histories: Histories) -> Scores:
+        width = self.item_factors.shape[1]
+        vectors = np.full((histories.n_customers, width), np.nan, np.float32)
+        warm = np.flatnonzero(~histories.cold)
+        for start in range(0, len(warm), _SOLVED_AT_ONCE):
+            rows = warm[start : start + _SOLVED_AT_ONCE]
+            left, right = np.empty((len(rows), width, width)), np.empty((len(rows), width, 1))
+            for number, row in enumerate(rows.tolist()):
+                cells = slice(histories.offsets[row], histories.offsets[row + 1])
+                left[number], right[number, :, 0] = self._equations(histories.items[cells], histories.weights[cells])
+            vectors[rows] = np.linalg.solve(left, right)[:, :, 0]
         return vectors
 
     def propose(

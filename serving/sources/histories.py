@@ -5,9 +5,10 @@ The fits read the same: a source is fitted on the `Histories` of many customers 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ __all__ = ["PURCHASE", "STEP_KINDS", "Histories", "Purchases", "Steps"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Made = TypeVar("Made")
 
 _KINDS = tuple(KINDS)
 STEP_KINDS: tuple[str, ...] = ("view", "cart", "purchase")
@@ -188,6 +190,21 @@ class Histories:
         purchases = Purchases(nothing, nothing, nothing, nothing, nothing)
         steps = Steps(offsets, nothing, nothing, np.empty(0, np.int8))
         return cls(as_of_us, offsets, nothing, np.empty(0), purchases, offsets, steps)
+
+    @cached_property
+    def _worked_out(self) -> dict[Hashable, Any]:
+        return {}
+
+    def once(self, asked: Hashable, work: Callable[[], Made]) -> Made:
+        """What `work` makes of these very histories, made when it is first asked for and kept as long as they are.
+
+        So a source that proposes items and then scores them solves a customer once. `asked` names the work; a source
+        that is in it is told apart from its like.
+        """
+        if asked not in self._worked_out:
+            self._worked_out[asked] = work()
+        made: Made = self._worked_out[asked]
+        return made
 
     @property
     def n_customers(self) -> int:

@@ -33,6 +33,9 @@ Ints = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float32]
 Arrays = dict[str, npt.NDArray[Any]]
 
+_GROUPS_A_PLACE = 4
+_LARGEST_GROUP = 64
+
 
 @dataclass(frozen=True)
 class Proposals:
@@ -135,35 +138,49 @@ def best_of(
     >>> found.places.tolist(), found.scores.tolist()
     ([[1, 3, 0]], [[3.0, 3.0, 1.0]])
     """
-    n_rows, n_items = dense.shape
+    n_rows = len(dense)
     places = np.full((n_rows, limit), -1, np.int64)
     scores = np.full((n_rows, limit), np.nan, np.float32)
     best = np.full(n_rows, -1, np.int64)
+    bar = None if allowed is None else np.where(allowed, np.float32(0), np.float32(np.nan))
     for row in range(n_rows):
-        negated = -dense[row].astype(np.float32)
-        best[row] = _least(negated)
-        if allowed is not None:
-            negated[~allowed] = np.nan
+        values = dense[row].astype(np.float32, copy=False)
+        best[row] = _largest(values)
+        if bar is not None:
+            values = values + bar
         if excluded is not None:
-            negated[excluded.of(row)] = np.nan
-        if limit < n_items:
-            worst = np.partition(negated, limit - 1)[limit - 1]  # NaN sorts last
-            kept = np.flatnonzero(negated <= worst) if not np.isnan(worst) else np.flatnonzero(~np.isnan(negated))
-        else:
-            kept = np.flatnonzero(~np.isnan(negated))
-        kept = kept[np.argsort(negated[kept], kind="stable")][:limit]
-        places[row, : len(kept)], scores[row, : len(kept)] = kept, -negated[kept]
+            values = values.copy() if bar is None else values
+            values[excluded.of(row)] = np.nan
+        kept = _first(values, limit)
+        places[row, : len(kept)], scores[row, : len(kept)] = kept, values[kept]
     return Proposals(places, scores, best)
 
 
-def _least(negated: Scores) -> int:
-    """The place of the least number; -1 where there is none."""
-    if not negated.size:
+def _largest(values: Scores) -> int:
+    """The place of the largest number; -1 where there is none."""
+    if not values.size:
         return -1
-    place = int(np.argmin(negated))  # a NaN counts as the least
-    if np.isnan(negated[place]):
-        place = int(np.argmin(np.where(np.isnan(negated), np.inf, negated)))
-    return -1 if np.isnan(negated[place]) else place
+    place = int(np.argmax(values))  # a NaN counts as the largest
+    if np.isnan(values[place]):
+        place = int(np.argmax(np.where(np.isnan(values), -np.inf, values)))
+    return -1 if np.isnan(values[place]) else place
+
+
+def _first(values: Scores, limit: int) -> Ints:
+    """Places of the `limit` largest numbers, best first, ties by place; fewer where there are fewer.
+
+    The largest of each of many groups are found in one pass; the worst of the best `limit` of them is a bound that few
+    numbers reach, and these alone are sorted.
+    """
+    width = min(len(values) // (_GROUPS_A_PLACE * limit), _LARGEST_GROUP)
+    bound = np.float32(-np.inf)
+    if width > 1:
+        n_groups = len(values) // width
+        tops = np.fmax.reduce(values[: width * n_groups].reshape(width, n_groups), axis=0)
+        worst = -np.partition(-tops, limit - 1)[limit - 1]  # NaN sorts last
+        bound = bound if np.isnan(worst) else worst
+    kept = np.flatnonzero(values >= bound)
+    return kept[np.argsort(-values[kept], kind="stable")][:limit]
 
 
 def picked(dense: npt.NDArray[np.floating], places: Ints) -> Scores:

@@ -1,0 +1,59 @@
+"""The best of many numbers, found by groups, against a plain sort."""
+
+import numpy as np
+import pytest
+
+from serving.sources.factors import FactorSource
+from serving.sources.histories import Histories
+from serving.sources.source import Excluded, best_of
+
+
+def plainly(row, limit):
+    """Places of the largest numbers, best first, ties by place, without NaN."""
+    order = np.lexsort((np.arange(len(row)), -row))
+    return [place for place in order.tolist() if not np.isnan(row[place])][:limit]
+
+
+@pytest.mark.parametrize("n_items", [1, 3, 80, 81, 1_000, 5_003])
+@pytest.mark.parametrize("limit", [1, 3, 20, 200])
+def test_groups_find_what_a_sort_finds_with_ties_and_with_nothing_to_say(n_items, limit):
+    rng = np.random.default_rng(n_items + limit)
+    dense = np.round(rng.normal(size=(6, n_items)), 1).astype(np.float32)
+    dense[1, rng.random(n_items) < 0.7] = np.nan
+    dense[2] = np.nan
+    dense[3] = 0.0
+    dense[4, : n_items // 2] = np.nan
+    allowed = rng.random(n_items) < 0.5
+    out = np.flatnonzero(rng.random(n_items) < 0.1)
+    excluded = Excluded(np.array([0, 0, 0, 0, 0, len(out), len(out)]), out)
+    before = dense.copy()
+    found = best_of(dense, limit, allowed, excluded)
+    for row in range(6):
+        shown = np.where(allowed, dense[row], np.float32(np.nan))
+        shown[excluded.of(row)] = np.nan
+        expected = plainly(shown, limit)
+        assert found.places[row].tolist() == expected + [-1] * (limit - len(expected))
+        np.testing.assert_array_equal(found.scores[row, : len(expected)], shown[expected])
+        assert [found.best[row]] == (plainly(dense[row], 1) or [-1])
+    np.testing.assert_array_equal(dense, before)  # what is given is not written into
+
+
+def test_a_customer_is_solved_once_for_proposing_and_for_scoring():
+    solved = []
+
+    class Counting(FactorSource):
+        def _solved(self, histories):
+            solved.append(histories)
+            return super()._solved(histories)
+
+    factors = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
+    one, other = Counting(factors, 1.0, 0.1), Counting(-factors, 1.0, 0.5)
+    histories = Histories.of_lists([[1, 2], []], 9)
+    for source in (one, other):
+        places = source.propose(histories, 4).places
+        source.scores(histories, places)
+    assert len(solved) == 2
+    assert one.vectors(histories)[0].tobytes() != other.vectors(histories)[0].tobytes()
+    np.testing.assert_allclose(
+        one.vectors(histories)[0], one.fold_in(histories.items[:2], histories.weights[:2]), rtol=1e-6
+    )
