@@ -23,7 +23,7 @@ MARGIN_SHARE = "margin_share"
 def aimed(
     recommender: Recommender, histories: Histories, ranked: Ranked, weights: Floats, *, margin: Floats | None = None
 ) -> Ranked:
-    """The same candidates, by relevance times worth.
+    """The same candidates, by relevance and what an objective adds to it.
 
     Args:
         recommender: whose catalogue and sources tell the facets.
@@ -46,13 +46,15 @@ def aimed(
 
 
 def reordered(ranked: Ranked, facets: Facets, weights: Floats) -> Ranked:
-    """The candidates by relevance times worth, ties in the order they were in.
+    """The candidates by relevance and what they gain, ties in the order they were in.
 
-    Relevance is the score, raised where the least of the customer's is below 0, so that it becomes 0.
+    Relevance is the score over the customer's best; where the least is below 0 all are raised, so that it becomes 0.
     """
     there = ranked.places >= 0
     least = np.minimum(np.min(ranked.scores, axis=1, initial=0.0, where=there), 0.0)[:, None]
-    scores = weighed(np.where(there, ranked.scores - least, np.nan), facets, weights)
+    raised = np.where(there, ranked.scores - least, np.nan)
+    best = np.max(raised, axis=1, initial=0.0, where=there)[:, None]
+    scores = weighed(raised / np.where(best > 0, best, 1.0), facets, weights)
     order = top_k(scores, scores.shape[1])
     at = np.maximum(order, 0)
     return Ranked(

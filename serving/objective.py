@@ -1,11 +1,11 @@
 """What a slate is for: relevance always; margin and discovery for who stays, winning back for who may leave.
 
-The worth of showing an item to a customer who would take it is
+Items are ranked by
 
-    worth = 1 + margin * m + discovery * n + retention * b,    b = 1 - (1 - due) (1 - familiar)
+    relevance + margin * m + discovery * n + retention * b,    b = 1 - (1 - due) (1 - familiar)
 
-and items are ranked by relevance times worth, so what nobody wants is not shown for its margin. The three weights move
-with the probability that the customer leaves.
+with a relevance of 1 for the customer's best item. Only what is relevant at all (above 0) gains: what nobody wants is
+not shown for its margin. The three weights move with the probability that the customer leaves.
 """
 
 from __future__ import annotations
@@ -75,9 +75,9 @@ class Facets:
         """float64 (n, m): due again or familiar, put together as chances of independent reasons are."""
         return 1.0 - (1.0 - np.nan_to_num(self.due)) * (1.0 - np.nan_to_num(self.familiar))
 
-    def worth(self, weights: Floats) -> Floats:
-        """float64 (n, m), at least 1, for weights float64 (n, 3) in the order of ObjectiveWeights."""
-        found = 1.0 + weights[:, :1] * np.nan_to_num(self.margin) + weights[:, 1:2] * np.nan_to_num(self.novelty)
+    def gain(self, weights: Floats) -> Floats:
+        """float64 (n, m), at least 0, for weights float64 (n, 3) in the order of ObjectiveWeights."""
+        found = weights[:, :1] * np.nan_to_num(self.margin) + weights[:, 1:2] * np.nan_to_num(self.novelty)
         return np.asarray(found + weights[:, 2:] * self.winning_back, np.float64)
 
 
@@ -127,18 +127,16 @@ class Objective:
 def weighed(relevance: Floats, facets: Facets, weights: Floats) -> Floats:
     """float64 (n, m): what candidates are ranked by; NaN where the relevance is.
 
-    Relevance below 0 stays as it is: what the customer turned down gains nothing by its margin.
-
     >>> facets = Facets(*(np.array([[0.0, 0.0, one, 0.0]]) for one in (1.0, 0.0, 0.0, 0.5)))
-    >>> weighed(np.array([[1.0, 0.5, 0.9, -1.0]]), facets, np.array([[0.1, 0.0, 0.4]])).tolist()
-    [[1.0, 0.5, 1.17, -1.0]]
+    >>> weighed(np.array([[1.0, 0.5, 0.9, 0.0]]), facets, np.array([[0.1, 0.0, 0.4]])).tolist()
+    [[1.0, 0.5, 1.2, 0.0]]
 
     Args:
-        relevance: float64 (n, m), such as the total of a blend.
+        relevance: float64 (n, m), 1 for the best of each customer.
         facets: of the same items.
         weights: float64 (n, 3), of `Objective.of_many`.
     """
-    gained = np.where(relevance > 0, relevance * facets.worth(weights), relevance)
+    gained = np.where(relevance > 0, relevance + facets.gain(weights), relevance)
     return np.asarray(np.round(gained, _DECIMALS), np.float64)
 
 

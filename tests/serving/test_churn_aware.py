@@ -40,7 +40,7 @@ def test_who_stays_sees_what_earns_and_who_may_leave_what_is_due_and_familiar(re
     assert plain.places.tolist() == [[0, 1, 2, 3]], "equal scores, by place"
     assert aimed(recommender, tea_drinker, plain, STAYING).places.tolist() == [[3, 2, 1, 0]]
     assert aimed(recommender, tea_drinker, plain, LEAVING).places.tolist() == [[0, 1, 2, 3]]
-    # a is due and familiar, b familiar: worth 2 each; c and d: 1
+    # all are of relevance 1; a is due and familiar, b familiar
     assert aimed(recommender, tea_drinker, plain, LEAVING).scores.tolist() == [[2.0, 2.0, 1.0, 1.0]]
 
 
@@ -60,10 +60,10 @@ def test_scores_below_zero_are_raised_before_they_are_weighed_and_empty_places_s
     given = Ranked(np.array([[5, 6, 7, -1]]), np.array([[1.0, -1.0, -3.0, 9.0]]), np.array([[0, 1, 0, 0]]))
     margin = Facets(np.array([[0.0, 1.0, 1.0, 1.0]]), *(np.zeros((1, 4)) for _ in range(3)))
     found = reordered(given, margin, np.array([[1.0, 0.0, 0.0]]))
-    # 1 + 3 = 4, (-1 + 3) * 2 = 4 and 0 * 2 = 0
-    assert found.scores.tolist() == [[4.0, 4.0, 0.0, 0.0]]
-    assert found.places.tolist() == [[5, 6, 7, -1]]
-    assert found.source[0, :3].tolist() == [0, 1, 0]
+    # raised by 3 and over the best: 1, 0.5 and 0; the second gains 1, the third is not relevant at all
+    assert found.scores.tolist() == [[1.5, 1.0, 0.0, 0.0]]
+    assert found.places.tolist() == [[6, 5, 7, -1]]
+    assert found.source[0, :3].tolist() == [1, 0, 0]
 
 
 def test_a_shop_that_tells_its_margins_is_believed_over_its_prices():

@@ -34,9 +34,9 @@ def test_due_and_familiar_add_up_as_independent_reasons():
     assert facets(due=np.nan, familiar=0.3).winning_back == pytest.approx(0.3)
 
 
-def test_the_worth_of_an_item_by_hand():
-    found = facets(margin=0.6, novelty=0.5, due=0.5, familiar=0.2).worth(np.array([[0.5, 0.2, 0.1]]))
-    assert found == pytest.approx(1 + 0.3 + 0.1 + 0.06)
+def test_what_an_item_gains_by_hand():
+    found = facets(margin=0.6, novelty=0.5, due=0.5, familiar=0.2).gain(np.array([[0.5, 0.2, 0.1]]))
+    assert found == pytest.approx(0.3 + 0.1 + 0.06)
 
 
 def test_the_margin_leads_for_who_stays_and_what_is_due_for_who_may_leave():
@@ -60,7 +60,7 @@ def test_without_weights_the_relevance_alone_decides():
 
 def test_what_is_not_known_of_an_item_counts_nothing():
     unknown = facets(margin=np.nan, novelty=np.nan, due=np.nan, familiar=np.nan)
-    assert unknown.worth(np.ones((1, 3))).tolist() == [[1.0]]
+    assert unknown.gain(np.ones((1, 3))).tolist() == [[0.0]]
 
 
 def test_prices_are_ranked_with_ties_in_the_middle():
