@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.sources.histories import Histories
+from serving.sources.longest_first import LongestFirst
 from serving.sources.parts import Shape, arrays_of, positive_numbers
 from serving.sources.source import Arrays, Bools, Excluded, Ints, Proposals, Scores, best_of
 
@@ -18,8 +19,9 @@ __all__ = ["FactorSource"]
 
 Floats = npt.NDArray[np.float64]
 
-_CELLS_AT_ONCE = 16_000_000
-_SOLVED_AT_ONCE = 256
+_CUSTOMERS_AT_ONCE = 256
+_FEW_ITEMS = 8_192
+"""So many items are all looked at."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +53,10 @@ class FactorSource:
         factors = self.item_factors.astype(np.float64)
         return factors.T @ factors + self.regularization * np.eye(factors.shape[1])
 
+    @cached_property
+    def _longest_first(self) -> LongestFirst:
+        return LongestFirst.of(self.item_factors)
+
     def fold_in(self, items: Ints, weights: Floats) -> Floats:
         """float64 (n_factors,): x of `(YtY + Yt (C - I) Y + lambda I) x = Yt C p`.
 
@@ -75,8 +81,8 @@ class FactorSource:
         width = self.item_factors.shape[1]
         vectors = np.full((histories.n_customers, width), np.nan, np.float32)
         warm = np.flatnonzero(~histories.cold)
-        for start in range(0, len(warm), _SOLVED_AT_ONCE):
-            rows = warm[start : start + _SOLVED_AT_ONCE]
+        for start in range(0, len(warm), _CUSTOMERS_AT_ONCE):
+            rows = warm[start : start + _CUSTOMERS_AT_ONCE]
             left, right = np.empty((len(rows), width, width)), np.empty((len(rows), width, 1))
             for number, row in enumerate(rows.tolist()):
                 cells = slice(histories.offsets[row], histories.offsets[row + 1])
@@ -88,13 +94,15 @@ class FactorSource:
         self, histories: Histories, limit: int, allowed: Bools | None = None, excluded: Excluded | None = None
     ) -> Proposals:
         """The items of the highest predicted preference; nothing to a cold customer."""
-        step = max(1, _CELLS_AT_ONCE // max(1, self.n_items))
-        parts = []
         vectors = self.vectors(histories)
-        for start in range(0, histories.n_customers, step):
-            part = vectors[start : start + step] @ self.item_factors.T
-            own = None if excluded is None else excluded.part(start, start + step)
-            parts.append(best_of(part, limit, allowed, own))
+        parts = []
+        for start in range(0, histories.n_customers, _CUSTOMERS_AT_ONCE):
+            part = vectors[start : start + _CUSTOMERS_AT_ONCE]
+            own = None if excluded is None else excluded.part(start, start + _CUSTOMERS_AT_ONCE)
+            if self.n_items <= _FEW_ITEMS:
+                parts.append(best_of(part @ self.item_factors.T, limit, allowed, own))
+            else:
+                parts.append(self._longest_first.propose(part, limit, allowed, own))
         return Proposals.together(parts, limit)
 
     def scores(self, histories: Histories, places: Ints) -> Scores:
