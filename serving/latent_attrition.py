@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,6 +29,38 @@ _PLAYERS = ((GAP, TENURE, ORDERS), (SINCE_ORDER,), (SINCE_SIGN, ACTIVE), (CANCEL
 """The rhythm of orders, the silence since the last, that since the last sign of life, and what went wrong."""
 _READ = (*COUNTED, *LOADS)
 _UNITS = np.array(list(LOADS.values()))
+_ROWS = tuple([_READ.index(name) for name in player] for player in _PLAYERS)
+_TROUBLES = _ROWS[-1]
+
+
+@dataclass(frozen=True, eq=False)
+class _Arrivals:
+    """All sets of players, set s holding player p where bit p of s is 1, and what it is worth to join one.
+
+    chosen: bool (c, s), whether a column comes from the customer in that set. before, after: int64 (p, s / 2), the sets
+    without a player and the same with the player. weights: float64 (p, s / 2), the share of all orders of arrival in
+    which the player meets just that set.
+    """
+
+    chosen: npt.NDArray[np.bool_]
+    before: npt.NDArray[np.int64]
+    after: npt.NDArray[np.int64]
+    weights: Array
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[int]]) -> _Arrivals:
+        n = len(rows)
+        sets = np.arange(1 << n)
+        holds = (sets >> np.arange(n)[:, None]) & 1 == 1
+        chosen = np.empty((sum(map(len, rows)), sets.size), np.bool_)
+        for player, places in enumerate(rows):
+            chosen[places] = holds[player]
+        before = np.array([sets[~one] for one in holds])
+        share = [math.factorial(k) * math.factorial(n - k - 1) / math.factorial(n) for k in range(n)]
+        return cls(chosen, before, before | (1 << np.arange(n))[:, None], np.array(share)[holds.sum(axis=0)[before]])
+
+
+_ARRIVALS = _Arrivals.of(_ROWS)
 
 
 def _read_past(columns: Array) -> Past:
@@ -105,17 +136,18 @@ class LatentAttrition:
         contributions, equation 3, with one reference.
         """
         own, other = _columns(values, self._places), _columns(usual[None, :], self._places)
-        other[[_READ.index(name) for name in (CANCELS, SINCE_LATE, *LOADS)]] = np.nan
-        players = [[_READ.index(name) for name in player] for player in _PLAYERS]
-        subsets = tuple(_subsets(len(players)))  # all at once: one customer alone costs little more than one margin
-        said = self._margins(np.concatenate([_mixed(own, other, players, chosen) for chosen in subsets], axis=1))
-        worth = dict(zip(subsets, said.reshape(len(subsets), -1), strict=True))
+        other[_TROUBLES] = np.nan
+        # all sets at once: one customer alone costs little more than one margin
+        mixed = np.where(_ARRIVALS.chosen[:, None, :], own[:, :, None], other[:, :, None])
+        worth = self._margins(mixed.reshape(len(own), -1)).reshape(values.shape[0], -1)
+        joining = worth.take(_ARRIVALS.after, axis=1) - worth.take(_ARRIVALS.before, axis=1)
+        joining *= _ARRIVALS.weights
+        added = np.add.reduce(joining, axis=2)  # C-ordered: one customer's in the same order as many's
         found = np.zeros((values.shape[0], len(self.feature_names) + 1))
-        found[:, -1] = worth[()]
-        for player, rows in enumerate(players):
-            shares = self._by_hazard(own[rows]) if player == len(players) - 1 else _to_first_known(own[rows])
-            added = _shapley(worth, player, len(players)) * shares
-            for place, column in zip(self._places[rows], added, strict=True):
+        found[:, -1] = worth[:, 0]
+        for player, rows in enumerate(_ROWS):
+            shares = self._by_hazard(own[rows]) if rows is _TROUBLES else _to_first_known(own[rows])
+            for place, column in zip(self._places[rows], added[:, player] * shares, strict=True):
                 found[:, place] += column  # what is not read adds nothing: to the last column
         return found
 
@@ -173,29 +205,7 @@ def _columns(values: Array, places: npt.NDArray[np.int64]) -> Array:
     return found
 
 
-def _subsets(n: int) -> Iterable[tuple[int, ...]]:
-    return itertools.chain.from_iterable(itertools.combinations(range(n), size) for size in range(n + 1))
-
-
-def _mixed(own: Array, other: Array, players: list[list[int]], chosen: tuple[int, ...]) -> Array:
-    """The columns of the chosen players from the customers, (c, n), the rest from the usual one, (c, 1)."""
-    found = np.repeat(other, own.shape[1], axis=1)
-    for player in chosen:
-        found[players[player]] = own[players[player]]
-    return found
-
-
 def _to_first_known(columns: Array) -> Array:
     """1 for the first column that has a value, float64 (c, n); for the first of all where none has."""
     known = ~np.isnan(columns)
     return np.asarray(np.arange(len(columns))[:, None] == known.argmax(axis=0), dtype=np.float64)
-
-
-def _shapley(worth: Mapping[tuple[int, ...], Array], player: int, n: int) -> Array:
-    """The mean, over all orders of arrival, of what the margin changes by when this player comes."""
-    total = np.zeros_like(worth[()])
-    for before in _subsets(n):
-        if player not in before:
-            orders = math.factorial(len(before)) * math.factorial(n - len(before) - 1) / math.factorial(n)
-            total += orders * (worth[tuple(sorted((*before, player)))] - worth[before])
-    return total
