@@ -11,7 +11,7 @@ from training.sources.graph import GraphSettings, fit_graph
 from training.sources.rp3beta import Rp3BetaSettings, fit_rp3beta
 
 FOLDER = "gowalla"
-ALS = AlsSettings(factors=256, iterations=8, regularization=200.0, alpha=20.0)
+ALS = AlsSettings(factors=128, iterations=6, regularization=100.0, alpha=20.0)
 GF_CF = GraphSettings(customer_power=1.0, sharpening=0.0, popularity_power=0.0, low_pass=0.3, factors=256, neighbours=0)
 RECIPE = Recipe(
     title="Gowalla",
