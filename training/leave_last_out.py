@@ -2,8 +2,8 @@
 
 Each customer's last purchase is taken out of the log with all that this customer did from then on, a recommender is
 fitted on what is left, and every item is ranked for every customer as of the day of their own last purchase. That leaks
-time: the model has seen what others did after that day, and so knows of fashions that nobody knew of then. Figures are
-higher than they will be in service; they are there to be put beside tables that were made the same way.
+time: the model has seen what others did after that day, and so knows of fashions that nobody knew of then. The figures
+say nothing of what to expect in service; they are there to be put beside tables that were made the same way.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from training.recommender_evaluation import (
     evaluate_recommender,
     train_recommender,
 )
-from training.recommender_plots import recommender_pngs
+from training.recommender_plots import ndcg_png, recommender_pngs
 from training.sources.als import AlsSettings
 
 FIRST = ("als", "popularity", "buy_again")
@@ -154,9 +154,10 @@ def test_metrics_are_flat_and_the_manifest_is_json():
 def test_pictures_are_png_and_the_same_each_time():
     report = report_of(habits(), 75)
     pictures = recommender_pngs(report)
-    assert set(pictures) == {"recall_by_history.png", "ndcg_by_source.png"}
+    found, lists = {"recall_by_history.png", "ndcg_by_source.png", "gains.png"}, {"source", "history"}
+    assert set(pictures) == found | {f"lists_by_{one}.png" for one in lists}
     assert all(content.startswith(b"\x89PNG\r\n") for content in pictures.values())
-    assert recommender_pngs(report) == pictures
+    assert ndcg_png(report) == pictures["ndcg_by_source.png"]
 
 
 @pytest.mark.parametrize("wrong", [{"label_days": 0}, {"history_bounds": (3, 1)}, {"history_bounds": ()}])
