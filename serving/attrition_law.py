@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -113,6 +114,27 @@ class Silence:
         return found
 
 
+@dataclass(frozen=True, eq=False)
+class _Slices:
+    """The horizon in equal slices: their ends, from 0, and their middles, days; what is left of a trouble until then.
+
+    faded: the days that a trouble, fading with MEMORY_DAYS, counts for from now to the middle. None may be changed.
+    """
+
+    ends: Array
+    middles: Array
+    faded: Array
+
+    @classmethod
+    def of(cls, horizon_days: float) -> _Slices:
+        ends: Array = np.linspace(0.0, horizon_days, _N_SLICES + 1)
+        middles: Array = (np.arange(_N_SLICES) + 0.5) * (horizon_days / _N_SLICES)
+        faded = MEMORY_DAYS * -np.expm1(-middles / MEMORY_DAYS)
+        for array in (ends, middles, faded):
+            array.setflags(write=False)
+        return cls(ends, middles, faded)
+
+
 @dataclass(frozen=True)
 class AttritionLaw:
     """The numbers of the law; days, and rates a day.
@@ -171,7 +193,7 @@ class AttritionLaw:
         ago = past.silent_days[:, None] - at
         fading = weights * np.exp(np.minimum(ago / MEMORY_DAYS, _FARTHEST))
         came = ago <= past.late_days[:, None]
-        ends = np.linspace(0.0, self.horizon_days, _N_SLICES + 1)
+        ends = self._slices.ends
         waited = np.exp(self._survival(now[:, None] + ends, gaps[:, None], gap_days[:, None]) - still[:, None])
         return Silence(
             days=np.add.reduce(weights, axis=1),
@@ -189,24 +211,27 @@ class AttritionLaw:
         odds = newcomer * gone + self.cancelled * past.cancelled
         stays = np.exp(-self.hazards_ahead(past, load * newcomer))
         returns = np.add.reduce(silence.returning * stays, axis=1)
-        return np.minimum(odds, MOST_ODDS), np.clip(returns, LEAST_RETURN, 1.0 - LEAST_RETURN)
+        return np.minimum(odds, MOST_ODDS), np.minimum(np.maximum(returns, LEAST_RETURN), 1.0 - LEAST_RETURN)
 
     def hazards_ahead(self, past: Past, load: Array) -> Array:
         """The hazard summed up to the middle of each slice, float64 (n, j); `load` float64 (n,) is that of troubles."""
-        middle = self.middles()
+        middle, faded = self._slices.middles, self._slices.faded
         newer = np.exp(-(past.tenure_days[:, None] + middle / 2.0) / self.newcomer_days)
-        faded = MEMORY_DAYS * -np.expm1(-middle / MEMORY_DAYS)
         base = self.ahead * self.hazard * middle * (1.0 + self.newcomer * newer)
         return np.asarray(np.minimum(base + load[:, None] * faded, _FARTHEST))
 
     def middles(self) -> Array:
         """The middles of the slices of the horizon, float64 (j,), days."""
-        return np.asarray((np.arange(_N_SLICES) + 0.5) * (self.horizon_days / _N_SLICES), dtype=np.float64)
+        return self._slices.middles
+
+    @cached_property
+    def _slices(self) -> _Slices:
+        return _Slices.of(self.horizon_days)
 
     def _survival(self, days: Array, gaps: Array, gap_days: Array) -> Array:
         """The logarithm of P(gap > days), its rate gamma distributed with shape `gaps` and rate `gap_days`."""
         share = days / (gap_days + days)
-        terms = np.zeros_like(share)
+        terms: Array | float = 0.0
         for j in range(self.regularity - 1, 0, -1):
             terms = (gaps + (j - 1)) / j * share * (1.0 + terms)
         return np.asarray(np.log1p(terms) - gaps * np.log1p(days / gap_days))
