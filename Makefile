@@ -11,7 +11,7 @@ export BENTOML_DO_NOT_TRACK := True
 export OPENBLAS_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint types unit bench bench-features bench-import bench-train bench-batch-scoring bench-known-answers bench-reasons bench-slates bench-http bench-cdnow bench-shop-churn bench-churn-tables bench-off-policy bench-published-tables lock clean
+.PHONY: help install demo test check lint types unit bench bench-features bench-import bench-train bench-batch-scoring bench-known-answers bench-reasons bench-slates bench-http bench-cdnow bench-shop-churn bench-shop-recommendations bench-churn-tables bench-off-policy bench-published-tables lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
@@ -81,6 +81,9 @@ bench-http: $(READY)
 
 bench-shop-churn: $(READY) ## churn of a real shop beside its baselines; make bench-shop-churn LOG=FILE for another
 	$(BIN)/python -m benchmarks.bench_shop_churn $(if $(LOG),--log $(LOG))
+
+bench-shop-recommendations: $(READY) ## repeat purchase and new items of a real shop, out of time; LOG=FILE for another
+	$(BIN)/python -m benchmarks.bench_shop_recommendations $(if $(LOG),--log $(LOG))
 
 bench-churn-tables: $(READY) ## churn of labelled tables in 5 folds; TABLE=FILE LABEL=COLUMN ID=COLUMN for another
 	$(BIN)/python -m benchmarks.bench_churn_tables $(if $(TABLE),--table $(TABLE) --label $(LABEL) --id $(ID))

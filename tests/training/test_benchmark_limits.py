@@ -1,11 +1,20 @@
 """What benchmarks are held to, and that a missed limit ends them with a failure."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from benchmarks import bench_batch_scoring, bench_cdnow, bench_churn_tables, bench_shop_churn
+from benchmarks import (
+    bench_batch_scoring,
+    bench_cdnow,
+    bench_churn_tables,
+    bench_shop_churn,
+    bench_shop_recommendations,
+)
 from benchmarks.report import limit_words, require_kept
 from tests.churn_worlds import known_law
+from training.recommender_report import Estimate, Gain, RecommenderReport
 
 
 def test_a_missed_limit_is_named_and_ends_with_a_failure():
@@ -63,6 +72,21 @@ def test_a_shop_without_bg_nbd_is_not_held_to_it():
     with_theirs = bench_shop_churn.limits([({**said, "bg_nbd": np.full(400, 0.9)}, test)])
     assert [kept for words, kept in with_theirs.items() if words.startswith("Brier below BG/NBD's")] == [True]
     assert [kept for words, kept in held.items() if words.startswith("AUC above the logistic")] == [False]
+
+
+def test_recommendations_of_a_shop_must_beat_each_of_three_by_more_than_noise_for_both_questions():
+    def gain(over, segment, low):
+        return Gain(over, segment, Estimate(low + 0.01, low, low + 0.02), 0.1)
+
+    gains = [gain(over, kind, 0.002) for over in ("popularity", "buy_again", "als") for kind in ("repeat", "new")]
+    report = RecommenderReport(0, 30, 9, 9, 9, 0, 0, {"als": 1.0}, (), (*gains, gain("ease", "new", -0.5)))
+    held = bench_shop_recommendations.limits(report)
+    assert list(held.values()) == [True] * 6
+    worse = [gain(one.over, one.segment, -0.001) if (one.over, one.segment) == ("als", "new") else one for one in gains]
+    missed = bench_shop_recommendations.limits(dataclasses.replace(report, gains=tuple(worse)))
+    assert [words for words, kept in missed.items() if not kept] == [
+        "new items: NDCG@10 above als's by +.0090 [-.0010, +.0190], an interval above 0"
+    ]
 
 
 @pytest.mark.parametrize(("rate", "fails"), [(60_000, False), (59_000, True)])
