@@ -127,8 +127,8 @@ class _Slices:
 
     @classmethod
     def of(cls, horizon_days: float) -> _Slices:
-        ends: Array = np.linspace(0.0, horizon_days, _N_SLICES + 1)
-        middles: Array = (np.arange(_N_SLICES) + 0.5) * (horizon_days / _N_SLICES)
+        ends = np.linspace(0.0, horizon_days, _N_SLICES + 1, dtype=np.float64)
+        middles = np.asarray((np.arange(_N_SLICES) + 0.5) * (horizon_days / _N_SLICES), dtype=np.float64)
         faded = MEMORY_DAYS * -np.expm1(-middles / MEMORY_DAYS)
         for array in (ends, middles, faded):
             array.setflags(write=False)
