@@ -25,6 +25,7 @@ from serving.encounters import Encounters, Shown, shown_without_click
 from serving.exploration import explore_arranged, rng_of
 from serving.filter_masks import FilterMasks
 from serving.languages import LANGUAGES, Language
+from serving.openings import Openings
 from serving.ranking import Asked, Ranked
 from serving.recipe import Recipe
 from serving.recommender import Recommender
@@ -84,10 +85,12 @@ class Storefront:
     catalogue: Catalogue
     masks: FilterMasks = field(init=False, repr=False)
     _books: OrderedDict[SlateRules, Rulebook] = field(default_factory=OrderedDict, init=False, repr=False)
+    _openings: Openings = field(init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.masks = FilterMasks(self.catalogue)
+        self._openings = Openings(self.masks)
 
     def slate(
         self,
@@ -247,16 +250,8 @@ class Storefront:
     def _open(self, book: Rulebook, request: SlateRequest) -> tuple[Bools, Bools | None, dict[str, int]]:
         """What stock, rules and request let through, the pool of given candidates, and what each reason took out."""
         pool = None if request.candidates is None else self.recommender.mask(request.candidates)
-        eligible = np.ones(len(self.catalogue), np.bool_) if pool is None else pool.copy()
-        n_left, filtered = int(eligible.sum()), {}
-        by_request = self.masks.mask(request.where) if request.where else None
-        for reason, masks in (("filter", (book.passes, by_request)), ("out_of_stock", (book.in_stock,))):
-            for mask in masks:
-                if mask is not None:
-                    eligible &= mask
-            n_before, n_left = n_left, int(eligible.sum())
-            filtered[reason] = n_before - n_left
-        return eligible, pool, filtered
+        found = self._openings.of(book, request.where, pool)
+        return found.eligible, pool, dict(found.filtered)
 
     def _items(self, asking: _Asking, ranked: Ranked, asked: Asked, arranged: Arranged) -> tuple[SlateItem, ...]:
         told = self._told(asking, ranked, asked, arranged)
