@@ -14,7 +14,7 @@ from features.errors import ArtefactError
 from serving.sources.histories import Histories
 from serving.sources.parts import Shape, arrays_of
 from serving.sources.source import Arrays, Bools, Excluded, Ints, Proposals, Scores
-from serving.sources.sparse_rows import Reach, propose_reached, score_reached, summed_cells
+from serving.sources.sparse_rows import Reach, propose_reached, remembered, score_reached, summed_cells
 
 __all__ = ["ContentSource"]
 
@@ -80,7 +80,7 @@ class ContentSource:
             cells = _cells(starts[terms], sizes)
             return summed_cells(holders[cells], weights[cells] * np.repeat(about, sizes), self.n_items)
 
-        return of
+        return histories.once((self, "reach"), lambda: remembered(of, histories.n_customers))
 
     def propose(
         self, histories: Histories, limit: int, allowed: Bools | None = None, excluded: Excluded | None = None

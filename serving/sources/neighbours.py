@@ -14,12 +14,12 @@ from features.errors import ArtefactError
 from serving.sources.histories import Histories
 from serving.sources.parts import Shape, arrays_of
 from serving.sources.source import Arrays, Bools, Excluded, Ints, Proposals, Scores
+from serving.sources.sparse_rows import Reach, propose_reached, remembered, score_reached, summed_cells
 
 __all__ = ["ItemNeighbours", "NeighbourSource"]
 
 Floats = npt.NDArray[np.float64]
 
-_DENSE_ITEMS = 200_000
 _SHAPES = {
     "offsets": Shape(np.int64, 1, least=0),
     "items": Shape(np.int32, 1, least=0),
@@ -69,13 +69,7 @@ class ItemNeighbours:
         cells = np.repeat(starts - own[:-1], sizes) + np.arange(own[-1])
         reached = self.items[cells]
         added = self.weights[cells] * np.repeat(weights, sizes)
-        if self.n_items <= _DENSE_ITEMS:
-            met = np.zeros(self.n_items, np.bool_)
-            met[reached] = True
-            places = np.flatnonzero(met).astype(np.int64, copy=False)
-            return places, np.asarray(np.bincount(reached, added, minlength=self.n_items), np.float64)[places]
-        distinct, which = np.unique(reached, return_inverse=True)
-        return distinct.astype(np.int64), np.asarray(np.bincount(which, added, minlength=len(distinct)), np.float64)
+        return summed_cells(reached, np.asarray(added, np.float64), self.n_items)
 
     def added(self, items: Ints, weights: Floats, place: int) -> Floats:
         """float64 (h,): what each of the given items of these weights adds to the sum at a place; 0 for nothing."""
@@ -132,42 +126,22 @@ class NeighbourSource:
         """Length of the catalogue."""
         return self.neighbours.n_items
 
-    def _sums(self, histories: Histories, row: int) -> tuple[Ints, Scores]:
-        cells = slice(histories.offsets[row], histories.offsets[row + 1])
-        places, sums = self.neighbours.summed(histories.items[cells], histories.weights[cells])
-        return places, sums.astype(np.float32)
+    def _reach(self, histories: Histories) -> Reach:
+        def of(row: int) -> tuple[Ints, Floats]:
+            cells = slice(histories.offsets[row], histories.offsets[row + 1])
+            return self.neighbours.summed(histories.items[cells], histories.weights[cells])
+
+        return histories.once((self, "reach"), lambda: remembered(of, histories.n_customers))
 
     def propose(
         self, histories: Histories, limit: int, allowed: Bools | None = None, excluded: Excluded | None = None
     ) -> Proposals:
         """The best neighbours of the history; work goes with their number, not with the catalogue's."""
-        places = np.full((histories.n_customers, limit), -1, np.int64)
-        scores = np.full((histories.n_customers, limit), np.nan, np.float32)
-        best = np.full(histories.n_customers, -1, np.int64)
-        for row in range(histories.n_customers):
-            reached, sums = self._sums(histories, row)
-            if not len(reached):
-                continue
-            best[row] = reached[np.argmax(sums)]
-            if allowed is not None:
-                reached, sums = reached[allowed[reached]], sums[allowed[reached]]
-            if excluded is not None:
-                shown = ~np.isin(reached, excluded.of(row))
-                reached, sums = reached[shown], sums[shown]
-            order = _first(sums, limit)
-            places[row, : len(order)], scores[row, : len(order)] = reached[order], sums[order]
-        return Proposals(places, scores, best)
+        return propose_reached(self._reach(histories), histories.n_customers, limit, allowed, excluded)
 
     def scores(self, histories: Histories, places: Ints) -> Scores:
         """The sums of given items; NaN for an item that nothing in the history leads to."""
-        found = np.full(places.shape, np.nan, np.float32)
-        for row, own in enumerate(places):
-            reached, sums = self._sums(histories, row)
-            if not len(reached):
-                continue
-            at = np.minimum(np.searchsorted(reached, own), len(reached) - 1)
-            found[row] = np.where(reached[at] == own, sums[at], np.float32(np.nan))
-        return found
+        return score_reached(self._reach(histories), places)
 
     def leading(self, histories: Histories, row: int, places: Ints) -> Ints:
         """See `Explaining`: the item of the history that adds most."""
@@ -191,12 +165,3 @@ class NeighbourSource:
         if not isinstance(name, str) or set(settings) != {"name"}:
             raise ArtefactError("the settings must be a name; fit and release anew")
         return cls(ItemNeighbours.from_arrays(arrays), name)
-
-
-def _first(sums: Scores, limit: int) -> Ints:
-    """Places of the `limit` largest, best first, ties by place."""
-    if limit < len(sums):
-        worst = np.partition(sums, len(sums) - limit)[len(sums) - limit]
-        kept = np.flatnonzero(sums >= worst)
-        return kept[np.argsort(-sums[kept], kind="stable")][:limit]
-    return np.argsort(-sums, kind="stable")

@@ -14,7 +14,7 @@ from features.errors import ArtefactError
 from serving.sources.histories import PURCHASE, Histories
 from serving.sources.parts import Shape, arrays_of
 from serving.sources.source import Arrays, Bools, Excluded, Ints, Proposals, Scores
-from serving.sources.sparse_rows import Reach, propose_reached, score_reached, summed_cells
+from serving.sources.sparse_rows import Reach, propose_reached, remembered, score_reached, summed_cells
 
 __all__ = ["BasketDecay", "NextBasketSource"]
 
@@ -161,7 +161,7 @@ class NextBasketSource:
             places, sums = summed_cells(np.concatenate(reached), np.concatenate(added), self.n_items)
             return places, sums + 1e-6 * self.popularity[places]
 
-        return of
+        return histories.once((self, "reach"), lambda: remembered(of, histories.n_customers))
 
     def propose(
         self, histories: Histories, limit: int, allowed: Bools | None = None, excluded: Excluded | None = None

@@ -17,6 +17,7 @@ from serving.sources.source import Arrays, Bools, Excluded, Ints, Proposals, Sco
 __all__ = ["CategoryPopularitySource", "PopularitySource"]
 
 _HEAD = 4_096
+_HEAD_OF_CATEGORY = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,10 +131,44 @@ class CategoryPopularitySource:
         self, histories: Histories, limit: int, allowed: Bools | None = None, excluded: Excluded | None = None
     ) -> Proposals:
         """The best of the categories in the customer's history."""
-        everywhere = np.arange(self.n_items)
-        rows = [self._of(share[None], everywhere[None]) for share in self.affinity(histories)]
-        dense = np.concatenate([np.empty((0, self.n_items), np.float32), *rows])
-        return best_of(dense, limit, allowed, excluded)
+        parts = []
+        for row, share in enumerate(self.affinity(histories)):
+            own = np.empty(0, np.int64) if excluded is None else excluded.of(row)
+            liked = np.flatnonzero(share)
+            heads = [self._head(code, limit + len(own), allowed) for code in liked.tolist()]
+            first = self._leaders[liked]
+            places = np.unique(np.concatenate([np.empty(0, np.int64), *heads, first[first >= 0]]))
+            dense = self._of(share[None], places[None])
+            open_ = ~np.isin(places, own) if allowed is None else ~np.isin(places, own) & allowed[places]
+            found = best_of(dense, limit, open_)
+            parts.append(Proposals(_at(places, found.places), found.scores, _at(places, found.best)))
+        return Proposals.together(parts, limit)
+
+    @cached_property
+    def _ordered(self) -> tuple[Ints, Ints]:
+        """The items with a share, by category, the best first, ties by place; and where each category begins."""
+        shown = np.flatnonzero((self.category >= 0) & (self.share_in_category > 0))
+        order = shown[np.lexsort((-self.share_in_category[shown], self.category[shown]))]
+        return order, np.searchsorted(self.category[order], np.arange(self._n_categories + 1))
+
+    @cached_property
+    def _leaders(self) -> Ints:
+        """int64 (n_categories,): the best item of each; -1 where there is none."""
+        order, starts = self._ordered
+        padded = np.append(order, -1)
+        return np.where(np.diff(starts) > 0, padded[starts[:-1]], -1)
+
+    def _head(self, category: int, length: int, allowed: Bools | None) -> Ints:
+        """The first `length` of a category that are allowed; looks no further down than it must."""
+        order, starts = self._ordered
+        own = order[starts[category] : starts[category + 1]]
+        if allowed is None:
+            return own[:length]
+        head = own[: max(_HEAD_OF_CATEGORY, 2 * length)]
+        found = head[allowed[head]]
+        if len(found) < length and len(head) < len(own):
+            found = own[allowed[own]]
+        return found[:length]
 
     def scores(self, histories: Histories, places: Ints) -> Scores:
         """The item's share of its category, times the category's share of the customer."""
@@ -163,3 +198,8 @@ class CategoryPopularitySource:
 
 def _most(excluded: Excluded) -> int:
     return int(np.diff(excluded.offsets).max(initial=0))
+
+
+def _at(places: Ints, rows: Ints) -> Ints:
+    """The places of rows; -1 at row -1."""
+    return np.append(places, -1)[rows]

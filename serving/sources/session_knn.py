@@ -15,7 +15,7 @@ from serving.sources.histories import Histories
 from serving.sources.parts import Shape, arrays_of, positive_numbers
 from serving.sources.recent_steps import RecentSteps
 from serving.sources.source import Arrays, Bools, Excluded, Ints, Proposals, Scores
-from serving.sources.sparse_rows import Reach, propose_reached, score_reached, summed_cells
+from serving.sources.sparse_rows import Reach, propose_reached, remembered, score_reached, summed_cells
 
 __all__ = ["SessionKnnSource"]
 
@@ -125,7 +125,7 @@ class SessionKnnSource:
             added = alike[number] * np.exp2(-distance / self.reach) * self._rarity[reached]
             return summed_cells(reached[distance > 0], added[distance > 0], self.n_items)
 
-        return of
+        return histories.once((self, "reach"), lambda: remembered(of, histories.n_customers))
 
     def propose(
         self, histories: Histories, limit: int, allowed: Bools | None = None, excluded: Excluded | None = None

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
+from serving.sources.histories import Histories
 from serving.sources.source import Bools, Excluded, Ints, Proposals, Scores
 
-__all__ = ["Reach", "propose_reached", "score_reached", "summed_cells"]
+__all__ = ["Reach", "kept_reach", "propose_reached", "remembered", "score_reached", "summed_cells"]
 
 Floats = npt.NDArray[np.float64]
 Reach = Callable[[int], tuple[Ints, Floats]]
 """The row of a customer -> the items reached, int64 (r,), ascending and distinct, and their sums, float64 (r,)."""
 
 _DENSE_ITEMS = 200_000
+_MOST_REMEMBERED = 512
+
+
+def remembered(reach: Reach, n_customers: int) -> Reach:
+    """The same, each row worked out once; of many customers nothing is kept, so that memory stays bounded."""
+    return cache(reach) if n_customers <= _MOST_REMEMBERED else reach
 
 
 def summed_cells(reached: npt.NDArray[np.integer], added: Floats, n_items: int) -> tuple[Ints, Floats]:
@@ -32,6 +40,13 @@ def summed_cells(reached: npt.NDArray[np.integer], added: Floats, n_items: int) 
         return places, np.asarray(np.bincount(reached, added, minlength=n_items), np.float64)[places]
     distinct, which = np.unique(reached, return_inverse=True)
     return distinct.astype(np.int64), np.asarray(np.bincount(which, added, minlength=len(distinct)), np.float64)
+
+
+def kept_reach(source: Hashable, histories: Histories, reach: Reach) -> Reach:
+    """The same, worked out once for a customer who is alone, as in a request; of many, all would be held at once."""
+    if histories.n_customers != 1:
+        return reach
+    return lambda row: histories.once((source, "reach"), lambda: reach(row))
 
 
 def propose_reached(

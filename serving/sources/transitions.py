@@ -14,7 +14,7 @@ from serving.sources.histories import Histories
 from serving.sources.neighbours import ItemNeighbours
 from serving.sources.recent_steps import RecentSteps
 from serving.sources.source import Arrays, Bools, Excluded, Ints, Proposals, Scores
-from serving.sources.sparse_rows import Reach, propose_reached, score_reached
+from serving.sources.sparse_rows import Reach, propose_reached, remembered, score_reached
 
 __all__ = ["TransitionSource"]
 
@@ -45,7 +45,10 @@ class TransitionSource:
         return self.neighbours.n_items
 
     def _reach(self, histories: Histories) -> Reach:
-        return lambda row: self.neighbours.summed(*self.steps.of(histories, row))
+        def of(row: int) -> tuple[Ints, npt.NDArray[np.float64]]:
+            return self.neighbours.summed(*self.steps.of(histories, row))
+
+        return histories.once((self, "reach"), lambda: remembered(of, histories.n_customers))
 
     def propose(
         self, histories: Histories, limit: int, allowed: Bools | None = None, excluded: Excluded | None = None

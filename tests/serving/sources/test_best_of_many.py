@@ -5,6 +5,7 @@ import pytest
 
 from serving.sources.factors import FactorSource
 from serving.sources.histories import Histories
+from serving.sources.popularity import CategoryPopularitySource
 from serving.sources.source import Excluded, best_of
 
 
@@ -57,3 +58,19 @@ def test_a_customer_is_solved_once_for_proposing_and_for_scoring():
     np.testing.assert_allclose(
         one.vectors(histories)[0], one.fold_in(histories.items[:2], histories.weights[:2]), rtol=1e-6
     )
+
+
+def test_the_best_of_many_categories_are_those_of_a_look_at_every_item():
+    rng = np.random.default_rng(2)
+    n_items = 3_000
+    shares = rng.choice([0.0, 0.25, 0.5, 1.0], n_items).astype(np.float32)
+    source = CategoryPopularitySource(shares, rng.integers(-1, 5, n_items).astype(np.int32))
+    histories = Histories.of_lists([[1, 2, 3, 4, 5], [7], []], n_items)
+    allowed = rng.random(n_items) < 0.1
+    excluded = Excluded(histories.offsets, histories.items)
+    dense = source.scores(histories, np.tile(np.arange(n_items), (3, 1)))
+    for limit, mask in ((5, None), (5, allowed), (2_000, allowed)):
+        found, plain = source.propose(histories, limit, mask, excluded), best_of(dense, limit, mask, excluded)
+        np.testing.assert_array_equal(found.places, plain.places)
+        np.testing.assert_array_equal(found.scores, plain.scores)
+        np.testing.assert_array_equal(found.best, plain.best)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-import serving.sources.neighbours as module
+import serving.sources.sparse_rows as module
 from features.errors import ArtefactError
 from serving.sources.histories import Histories
 from serving.sources.neighbours import ItemNeighbours, NeighbourSource
@@ -51,7 +51,8 @@ def test_a_large_catalogue_gives_the_very_same_sums(monkeypatch):
     places = np.tile(np.arange(60), (9, 1))
     small = source.scores(histories, places)
     monkeypatch.setattr(module, "_DENSE_ITEMS", 10)
-    assert source.scores(histories, places).tobytes() == small.tobytes()
+    again = histories.part(0, 9)  # of which nothing is worked out yet
+    assert source.scores(again, places).tobytes() == small.tobytes()
     expected = histories.matrix(60).toarray() @ dense.astype(np.float32)
     np.testing.assert_allclose(np.nan_to_num(small), expected, rtol=1e-5, atol=1e-6)
 
