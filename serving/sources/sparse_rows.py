@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
-from serving.sources.histories import Histories
 from serving.sources.source import Bools, Excluded, Ints, Proposals, Scores
 
-__all__ = ["Reach", "kept_reach", "propose_reached", "remembered", "score_reached", "summed_cells"]
+__all__ = ["Reach", "propose_reached", "remembered", "score_reached", "summed_cells"]
 
 Floats = npt.NDArray[np.float64]
 Reach = Callable[[int], tuple[Ints, Floats]]
@@ -40,13 +39,6 @@ def summed_cells(reached: npt.NDArray[np.integer], added: Floats, n_items: int) 
         return places, np.asarray(np.bincount(reached, added, minlength=n_items), np.float64)[places]
     distinct, which = np.unique(reached, return_inverse=True)
     return distinct.astype(np.int64), np.asarray(np.bincount(which, added, minlength=len(distinct)), np.float64)
-
-
-def kept_reach(source: Hashable, histories: Histories, reach: Reach) -> Reach:
-    """The same, worked out once for a customer who is alone, as in a request; of many, all would be held at once."""
-    if histories.n_customers != 1:
-        return reach
-    return lambda row: histories.once((source, "reach"), lambda: reach(row))
 
 
 def propose_reached(
