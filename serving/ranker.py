@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -11,16 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from features.errors import ArtefactError
-from serving.ranking import Asked, Candidates, blend
+from serving.ranking import Asked, Candidates, blend, read_by
 from serving.ranking_features import Context, ItemFacts, feature_names, fingerprint, pair_features
 from serving.sources.histories import Histories
+from serving.sources.source import CandidateSource
 from serving.trees import Trees
 
-__all__ = ["RANKER_FILE", "Ranker"]
+__all__ = ["NEW_RANKER_FILE", "RANKER_FILE", "Ranker"]
 
 Floats = npt.NDArray[np.float64]
 
-RANKER_FILE = "ranker.txt"
+RANKER_FILE, NEW_RANKER_FILE = "ranker.txt", "new_ranker.txt"
 _AGAIN = "fit and release anew"
 _DECIMALS = 9
 
@@ -31,7 +32,8 @@ class Ranker:
 
     Attributes:
         sources: names of the sources of its features, in their order.
-        weights: of the same sources in the blend that it was trained on, above 0.
+        weights: of the same sources in the blend that it was trained on; sources of weight 0 propose nothing, but what
+            they think of what others propose is read.
         trees: of the objective "lambdarank".
         blend_scale: the trees add to the blend's score times this; above 0.
 
@@ -49,8 +51,10 @@ class Ranker:
     def __post_init__(self) -> None:
         if self.trees.feature_names != feature_names(self.sources) or self.trees.objective != "lambdarank":
             raise ArtefactError(f"the ranker's trees are of other features than its sources have; {_AGAIN}")
-        if len(self.weights) != len(self.sources) or not all(0 < weight < math.inf for weight in self.weights):
-            raise ArtefactError(f"the ranker needs a weight above 0 for each of its sources; {_AGAIN}")
+        if len(self.weights) != len(self.sources) or not all(0 <= weight < math.inf for weight in self.weights):
+            raise ArtefactError(f"the ranker needs a weight of at least 0 for each of its sources; {_AGAIN}")
+        if not any(self.weights):
+            raise ArtefactError(f"the ranker needs a source with a weight above 0; {_AGAIN}")
         if not 0 < self.blend_scale < math.inf:
             raise ArtefactError(f"the ranker's blend_scale is {self.blend_scale}, not a number above 0; {_AGAIN}")
 
@@ -80,24 +84,28 @@ class Ranker:
         histories: Histories,
         facts: ItemFacts,
         context: Context | None = None,
+        *,
+        fitted: Sequence[CandidateSource] = (),
     ) -> Floats | None:
-        """What decides about candidates, float64 (n, m); None where one of its sources was not asked.
+        """What decides about candidates, float64 (n, m); None where one of its sources with weight was not asked.
 
         The trees see the blend that they were trained on and correct the one that is asked for. Cold customers, of
-        whom they know nothing, keep the latter.
+        whom they know nothing, keep the latter. `fitted` holds its sources that were not asked.
         """
-        place_of = {source.name: place for place, source in enumerate(asked.sources)}
-        if not found.places.shape[1] or not place_of.keys() >= set(self.sources):
+        by_name = {source.name: source for source in (*fitted, *asked.sources)}
+        proposing = {name for name, weight in zip(self.sources, self.weights, strict=True) if weight > 0}
+        if not found.places.shape[1] or not {source.name for source in asked.sources} >= proposing:
             return None
-        own = [place_of[name] for name in self.sources]
-        seen = Candidates(found.places, tuple(found.scores[i] for i in own), tuple(found.best[i] for i in own))
-        fitted = blend(seen, [np.full(histories.n_customers, weight) for weight in self.weights]).total
+        if not by_name.keys() >= set(self.sources) or histories.cold.all():
+            return None
+        seen = read_by(found, asked.sources, [by_name[name] for name in self.sources], histories)
+        usual = blend(seen, [np.full(histories.n_customers, weight) for weight in self.weights]).total
         total = blend(found, asked.weights).total
-        learned = self.scores(pair_features(self.sources, seen, fitted, histories, facts, context), total)
+        learned = self.scores(pair_features(self.sources, seen, usual, histories, facts, context), total)
         return np.where(histories.cold[:, None], total, learned)
 
     def to_parts(self) -> tuple[dict[str, Any], bytes]:
-        """What JSON can hold, and the content of RANKER_FILE."""
+        """What JSON can hold, and the text of its trees."""
         described = {
             "sources": list(self.sources),
             "weights": list(self.weights),
@@ -107,8 +115,8 @@ class Ranker:
         return described, self.trees.to_bytes()
 
     @classmethod
-    def from_parts(cls, described: Mapping[str, Any], text: bytes) -> Self:
-        """The ranker of `to_parts`.
+    def from_parts(cls, described: Mapping[str, Any], text: bytes, file: str = RANKER_FILE) -> Self:
+        """The ranker of `to_parts`; `file` is the word for where its trees come from.
 
         Raises:
             ArtefactError: something is missing or altered, or it was made for other features.
@@ -121,5 +129,5 @@ class Ranker:
             raise ArtefactError(f"the ranker's weights and blend_scale must be numbers; {_AGAIN}")
         if described.get("features") != fingerprint(sources):
             raise ArtefactError(f"the ranker was made for other features than this version computes; {_AGAIN}")
-        trees = Trees.from_bytes(bytes(text), feature_names(sources), RANKER_FILE, "lambdarank")
+        trees = Trees.from_bytes(bytes(text), feature_names(sources), file, "lambdarank")
         return cls(tuple(sources), tuple(float(one) for one in weights), trees, float(described["blend_scale"]))

@@ -26,6 +26,7 @@ __all__ = [
     "n_filtered",
     "normalise",
     "rank",
+    "read_by",
     "top_k",
     "total",
 ]
@@ -102,6 +103,17 @@ def gather(
 def judge(sources: Sequence[CandidateSource], histories: Histories, places: Ints) -> Candidates:
     """What every source thinks of given places (n, m), distinct in a row, -1 for none."""
     return _judged(sources, histories, places, [source.propose(histories, 1).best for source in sources])
+
+
+def read_by(
+    found: Candidates, asked: Sequence[CandidateSource], readers: Sequence[CandidateSource], histories: Histories
+) -> Candidates:
+    """The same candidates with what the readers think of them; whom they were gathered by is not asked again."""
+    further = [source for source in readers if source not in asked]
+    added = judge(further, histories, found.places)
+    scores = dict(zip((*asked, *further), (*found.scores, *added.scores), strict=True))
+    best = dict(zip((*asked, *further), (*found.best, *added.best), strict=True))
+    return Candidates(found.places, tuple(scores[one] for one in readers), tuple(best[one] for one in readers))
 
 
 def _judged(sources: Sequence[CandidateSource], histories: Histories, places: Ints, best: Sequence[Ints]) -> Candidates:

@@ -47,7 +47,7 @@ class Recommender:
         catalogue: the items and their attributes, as known when it was fitted.
         sources: the candidate sources, of distinct names, all of this catalogue.
         settings: as fitted.
-        ranker: orders what the sources propose; None: the blend does.
+        ranker, new_ranker: order what sources propose, the latter where nothing owned is shown; None: the blend does.
         beliefs: of each item's rate of response, for slots that explore; None: nothing was learnt of it.
     """
 
@@ -56,6 +56,7 @@ class Recommender:
     settings: RecommenderSettings
     ranker: Ranker | None = None
     beliefs: ItemBeliefs | None = None
+    new_ranker: Ranker | None = None
 
     @property
     def item_ids(self) -> tuple[str, ...]:
@@ -79,7 +80,7 @@ class Recommender:
     def with_blend(self, weights: Mapping[str, float]) -> Recommender:
         """The same sources with other blend weights and no ranker: how one source, or the blend, is judged alone."""
         settings = dataclasses.replace(self.settings, blend=dict(weights), new={})
-        return dataclasses.replace(self, settings=settings, ranker=None)
+        return dataclasses.replace(self, settings=settings, ranker=None, new_ranker=None)
 
     @cached_property
     def _facts(self) -> ItemFacts:
@@ -200,7 +201,7 @@ class Recommender:
 
     def to_files(self) -> dict[str, bytes]:
         """Its files, without code in them; the same recommender gives the same bytes."""
-        own = pack(dataclasses.asdict(self.settings), self.sources, self.ranker, self.beliefs)
+        own = pack(dataclasses.asdict(self.settings), self.sources, self.ranker, self.beliefs, self.new_ranker)
         return {**self.catalogue.to_files(), **own}
 
     @classmethod
@@ -216,7 +217,7 @@ class Recommender:
             settings = read_settings(RecommenderSettings, read.settings)
         except ConfigurationError as error:
             raise ArtefactError(f"{SETTINGS_FILE}: {error}") from None
-        return cls(catalogue, read.sources, settings, read.ranker, read.beliefs)
+        return cls(catalogue, read.sources, settings, read.ranker, read.beliefs, read.new_ranker)
 
     def histories(self, view: CustomerView | None, as_of_us: int) -> Histories:
         """What the sources read of the customers of a view; of one nobody knows where there is none."""
@@ -292,8 +293,8 @@ class Recommender:
                 asked.sources, histories, given_places(np.flatnonzero(eligible), histories.n_customers, excluded)
             )
         width = max(found.places.shape[1], 1) if k is None else k
-        ranker = None if liked or (news and self.settings.new) else self.ranker
-        learned = None if ranker is None else ranker.order(found, asked, histories, self._facts)
+        ranker = None if liked else self.new_ranker if news and self.settings.new else self.ranker
+        learned = ranker.order(found, asked, histories, self._facts, fitted=self.sources) if ranker else None
         return rank(found, asked, width, keep=pool is not None, liked=liked and pool is None, scores=learned), asked
 
     def due(self, histories: Histories, places: Ints) -> Floats:

@@ -11,7 +11,7 @@ from features.errors import ArtefactError
 from serving import strict_json
 from serving.array_files import read_npy, write_npy
 from serving.exploration import ItemBeliefs
-from serving.ranker import RANKER_FILE, Ranker
+from serving.ranker import NEW_RANKER_FILE, RANKER_FILE, Ranker
 from serving.sources.kinds import SOURCE_KINDS
 from serving.sources.source import Arrays, CandidateSource
 
@@ -21,6 +21,7 @@ SETTINGS_FILE = "recommender.json"
 
 _FORMAT = 2
 _BELIEFS = "beliefs"
+_RANKER_FILES = {"ranker": RANKER_FILE, "new_ranker": NEW_RANKER_FILE}
 _AGAIN = "fit and release anew"
 
 
@@ -34,6 +35,7 @@ def pack(
     sources: Sequence[CandidateSource],
     ranker: Ranker | None = None,
     beliefs: ItemBeliefs | None = None,
+    new_ranker: Ranker | None = None,
 ) -> dict[str, bytes]:
     """File name -> content; equal input gives equal bytes."""
     files: dict[str, bytes] = {}
@@ -43,16 +45,17 @@ def pack(
         described.append({"name": source.name, "kind": source.kind, "settings": own, "arrays": sorted(arrays)})
         for name, array in arrays.items():
             files[array_file(source.name, name)] = write_npy(array)
-    ordering = None
-    if ranker is not None:
-        ordering, files[RANKER_FILE] = ranker.to_parts()
+    ordering: dict[str, Any] = dict.fromkeys(_RANKER_FILES)
+    for name, one in zip(_RANKER_FILES, (ranker, new_ranker), strict=True):
+        if one is not None:
+            ordering[name], files[_RANKER_FILES[name]] = one.to_parts()
     believed = {} if beliefs is None else beliefs.to_parts()
     files |= {array_file(_BELIEFS, name): write_npy(array) for name, array in believed.items()}
     document = {
         "format": _FORMAT,
         "settings": settings,
         "sources": described,
-        "ranker": ordering,
+        **ordering,
         _BELIEFS: sorted(believed),
     }
     text = json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False)
@@ -67,6 +70,7 @@ class Unpacked:
     sources: tuple[CandidateSource, ...]
     ranker: Ranker | None
     beliefs: ItemBeliefs | None
+    new_ranker: Ranker | None
 
 
 def unpack(files: Mapping[str, Any], n_items: int) -> Unpacked:
@@ -92,8 +96,9 @@ def unpack(files: Mapping[str, Any], n_items: int) -> Unpacked:
     for source in sources:
         if source.n_items != n_items:
             raise ArtefactError(f"{source.name} is of {source.n_items} items, the catalogue of {n_items}; {_AGAIN}")
-    ranker = _ranker(document.get("ranker"), files, {source.name for source in sources})
-    return Unpacked(settings, sources, ranker, _beliefs(document.get(_BELIEFS), files, n_items))
+    names = {source.name for source in sources}
+    ranker, new_ranker = (_ranker(document.get(one), files, names, file) for one, file in _RANKER_FILES.items())
+    return Unpacked(settings, sources, ranker, _beliefs(document.get(_BELIEFS), files, n_items), new_ranker)
 
 
 def _beliefs(named: Any, files: Mapping[str, Any], n_items: int) -> ItemBeliefs | None:
@@ -105,14 +110,14 @@ def _beliefs(named: Any, files: Mapping[str, Any], n_items: int) -> ItemBeliefs 
     return beliefs
 
 
-def _ranker(described: Any, files: Mapping[str, Any], sources: Collection[str]) -> Ranker | None:
+def _ranker(described: Any, files: Mapping[str, Any], sources: Collection[str], file: str) -> Ranker | None:
     if described is None:
         return None
     if not isinstance(described, dict):
         raise ArtefactError(f"{SETTINGS_FILE}: ranker must be a table or null; {_AGAIN}")
-    if RANKER_FILE not in files:
-        raise ArtefactError(f"the recommender has no file {RANKER_FILE}; copy the release again")
-    ranker = Ranker.from_parts(described, files[RANKER_FILE])
+    if file not in files:
+        raise ArtefactError(f"the recommender has no file {file}; copy the release again")
+    ranker = Ranker.from_parts(described, files[file], file)
     if not set(ranker.sources) <= set(sources):
         raise ArtefactError(f"the ranker reads sources that the recommender does not have; {_AGAIN}")
     return ranker

@@ -22,7 +22,7 @@ class RecommenderSettings:
     Attributes:
         interactions: how a history becomes weights; the same in training and serving.
         blend: weights of the sources by name; a source without one is not asked.
-        new: the weights where customers are not shown what they own; empty: those of `blend`, and the ranker's order.
+        new: the weights where customers are not shown what they own; empty: those of `blend` and its ranker.
         similar: the weights where items like given ones are asked for.
         candidates: each source proposes so many.
         learnt_until_us: exclusive end of what it was fitted on, microseconds; 0 where nobody says.

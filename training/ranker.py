@@ -15,10 +15,10 @@ import numpy.typing as npt
 
 from features.errors import ConfigurationError
 from serving.ranker import Ranker
-from serving.ranking import Asked, blend, gather, top_k
+from serving.ranking import Candidates, blend, gather, read_by, top_k
 from serving.ranking_features import BLEND_SCORE, ItemFacts, feature_names, pair_features
 from serving.sources.histories import Histories
-from serving.sources.source import CandidateSource
+from serving.sources.source import CandidateSource, Excluded
 from serving.trees import Trees, column_names
 from training.recommender_metrics import Relevant, bootstrap_means, hits, ndcg
 from training.recommender_report import Estimate, RankerChoice
@@ -39,6 +39,9 @@ class RankerSettings:
 
     Attributes:
         enabled: whether one is trained at all.
+        all_items: whether one is for lists of anything.
+        new_items: whether one is for lists that show nothing owned and have weights of their own.
+        unread: names of sources that it does not read though they are fitted; one with weight is always read.
         trees: how many; there is no early stopping, as few customers make a poor judge of when to stop.
         leaves, min_rows_in_leaf, l2, learning_rate, feature_share, row_share, max_bins: LightGBM's parameters.
         blend_scale: the trees begin at the blend's score times this.
@@ -53,6 +56,9 @@ class RankerSettings:
     """
 
     enabled: bool = True
+    all_items: bool = True
+    new_items: bool = True
+    unread: tuple[str, ...] = ()
     trees: int = 100
     leaves: int = 15
     min_rows_in_leaf: int = 100
@@ -72,6 +78,27 @@ class RankerSettings:
         check_positive(self, "recommender.ranker", zero=("l2",))
         if self.folds < 2:
             raise ConfigurationError(f"recommender.ranker.folds is {self.folds}; write a number above 1")
+
+
+@dataclass(frozen=True, eq=False)
+class _Mixture:
+    """Who is read, their weights in the blend, how many each with weight proposes, and whether nothing owned."""
+
+    sources: Sequence[CandidateSource]
+    weights: Sequence[float]
+    candidates: int
+    news: bool
+
+    @property
+    def asked(self) -> list[CandidateSource]:
+        """The sources with weight."""
+        return [source for source, weight in zip(self.sources, self.weights, strict=True) if weight > 0]
+
+    def found(self, histories: Histories) -> Candidates:
+        """What those with weight propose, as all see it."""
+        owned = Excluded(histories.bought_offsets, histories.bought.items) if self.news else None
+        found = gather(self.asked, histories, self.candidates, None, owned)
+        return read_by(found, self.asked, self.sources, histories)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +152,7 @@ def fit_ranker(
     *,
     candidates: int,
     seed: int,
+    news: bool = False,
 ) -> tuple[Ranker | None, RankerChoice]:
     """The ranker, or None where the blend is to be used, and why.
 
@@ -132,18 +160,19 @@ def fit_ranker(
 
     Args:
         sources: fitted on what was before the customers' relevant items.
-        weights: of the sources in the blend, above 0.
+        weights: of the sources in the blend; one of weight 0 proposes nothing, but is read.
         facts: of the items, by the same sources.
         histories: of the customers, as of before.
         relevant: what the same customers turned to after it; each has at least one.
         settings: how to train.
-        candidates: each source proposes so many.
+        candidates: each source with weight proposes so many.
         seed: of the folds and the trees; same seed, same bits.
+        news: customers are not shown what they own.
     """
     rng = np.random.default_rng(seed)
-    drawn = _drawn(histories.n_customers, min(candidates * len(sources), facts.n_items), settings, rng)
-    asked = Asked(tuple(sources), tuple(np.full(len(drawn), weight) for weight in weights))
-    pairs = _pairs(asked, facts, histories.select(drawn), relevant.select(drawn), candidates)
+    mixture = _Mixture(sources, weights, candidates, news)
+    drawn = _drawn(histories.n_customers, min(candidates * len(mixture.asked), facts.n_items), settings, rng)
+    pairs = _pairs(mixture, facts, histories.select(drawn), relevant.select(drawn))
     useful = np.flatnonzero(np.bincount(pairs.owners, pairs.labels, minlength=pairs.n_customers))
     if len(useful) < settings.min_customers:
         reason = f"{len(useful)} customers turned to a candidate, fewer than {settings.min_customers}"
@@ -227,15 +256,15 @@ def _drawn(n_customers: int, most_candidates: int, settings: RankerSettings, rng
     return np.sort(rng.permutation(n_customers)[:most])
 
 
-def _pairs(asked: Asked, facts: ItemFacts, histories: Histories, relevant: Relevant, candidates: int) -> _Pairs:
-    names = [source.name for source in asked.sources]
+def _pairs(mixture: _Mixture, facts: ItemFacts, histories: Histories, relevant: Relevant) -> _Pairs:
+    names = [source.name for source in mixture.sources]
     values, labels = [np.empty((0, len(feature_names(names))))], [np.empty(0)]
     places, sizes = [np.empty(0, np.int64)], [np.zeros(1, np.int64)]
     for start in range(0, histories.n_customers, _CUSTOMERS_AT_ONCE):
         stop = min(start + _CUSTOMERS_AT_ONCE, histories.n_customers)
         part = histories.part(start, stop)
-        found = gather(asked.sources, part, candidates)
-        total = blend(found, [weight[start:stop] for weight in asked.weights]).total
+        found = mixture.found(part)
+        total = blend(found, [np.full(part.n_customers, weight) for weight in mixture.weights]).total
         there = found.places >= 0
         values.append(pair_features(names, found, total, part, facts)[there])
         labels.append(hits(found.places, relevant.select(np.arange(start, stop)))[there].astype(np.float64))

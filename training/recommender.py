@@ -97,10 +97,14 @@ def fit_recommender(
 
 @dataclass(frozen=True, eq=False)
 class FittedRecommender:
-    """A recommender, and how it was chosen what orders its candidates; None where no ranker was asked for."""
+    """A recommender, and how it was chosen what orders its candidates; None where no ranker was asked for.
+
+    new_choice: of lists that show nothing owned, where these have weights of their own.
+    """
 
     recommender: Recommender
     choice: RankerChoice | None
+    new_choice: RankerChoice | None = None
 
 
 def fit_with_choice(
@@ -127,8 +131,11 @@ def fit_with_choice(
     if slice_ is None or not ranked:
         reason = f"fewer than {settings.ranker.min_customers} customers can be learnt from"
         return FittedRecommender(recommender, RankerChoice(used=False, reason=reason, n_customers=0))
-    ranker, choice = _fit_ranker(slice_, weights, settings)
-    return FittedRecommender(replace(recommender, ranker=ranker), choice)
+    ranker, choice = _fit_ranker(slice_, weights, settings) if settings.ranker.all_items else (None, None)
+    new_ranker, new_choice = None, None
+    if new and settings.ranker.new_items:
+        new_ranker, new_choice = _fit_ranker(slice_, new, settings, news=True)
+    return FittedRecommender(replace(recommender, ranker=ranker, new_ranker=new_ranker), choice, new_choice)
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,17 +222,24 @@ def _choose_weights(
 
 
 def _fit_ranker(
-    slice_: _Slice, weights: Mapping[str, float], settings: RecommenderFitSettings
+    slice_: _Slice, weights: Mapping[str, float], settings: RecommenderFitSettings, *, news: bool = False
 ) -> tuple[Ranker | None, RankerChoice]:
-    trial = slice_.trial
-    asked = [source for source in trial.sources if weights.get(source.name, 0.0) > 0]
+    """A ranker of lists of anything, or (`news`) of lists that show nothing owned; learnt from what these may hold."""
+    trial, histories, relevant = slice_.trial, slice_.histories, slice_.relevant
+    if news:
+        relevant = relevant.only(~repeats(histories, relevant))
+        rows = np.flatnonzero(relevant.counts > 0)
+        histories, relevant = histories.select(rows), relevant.select(rows)
+    unread = {*settings.ranker.unread, "popularity"}  # of which it is told nothing, see `ranking_features`
+    read = [one for one in trial.sources if weights.get(one.name, 0.0) > 0 or one.name not in unread]
     return fit_ranker(
-        asked,
-        [weights[source.name] for source in asked],
+        read,
+        [weights.get(source.name, 0.0) for source in read],
         ItemFacts.of(trial.catalogue, trial.sources),
-        slice_.histories,
-        slice_.relevant,
+        histories,
+        relevant,
         settings.ranker,
         candidates=settings.candidates,
         seed=settings.seed,
+        news=news,
     )

@@ -93,7 +93,7 @@ def backtest_recommender(
     for as_of_us in cutoffs:
         fitted = fit_with_choice(view, as_of_us, fitting, items=items)
         report = evaluate_recommender(fitted.recommender, view, as_of_us, settings)
-        reports.append(replace(report, ranker=fitted.choice))
+        reports.append(replace(report, ranker=fitted.choice, new_ranker=fitted.new_choice))
     return tuple(reports)
 
 
@@ -126,8 +126,9 @@ def train_recommender(
     end_us = observed_until_us if observed_until_us is not None else observed_span(view)[1]
     (report,) = backtest_recommender(view, [end_us - settings.label_days * DAY_US], fitting, settings, items=items)
     fixed = replace(fitting, blend=report.blend, new=report.new)
-    if report.ranker is not None and not report.ranker.used:
-        fixed = replace(fixed, ranker=replace(fitting.ranker, enabled=False))
+    any_items, new_items = (choice is not None and choice.used for choice in (report.ranker, report.new_ranker))
+    order = replace(fitting.ranker, enabled=any_items or new_items, all_items=any_items, new_items=new_items)
+    fixed = replace(fixed, ranker=order)
     known_us = max(end_us, int(view.recorded_us.max(initial=0)) + 1)
     met = interactions(view, known_us, fitting.interactions).item_ids.tolist()
     item_ids = met if items is None else sorted({*met, *items["item_id"].to_pylist()})

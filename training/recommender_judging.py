@@ -117,8 +117,8 @@ class _Shown:
 def contenders(recommender: Recommender) -> Iterator[tuple[str, Recommender]]:
     """Ours as served; beside a ranker the blend that it corrects; the baselines; each further source alone."""
     yield OURS, recommender
-    if recommender.ranker is not None:
-        yield BLEND, replace(recommender, ranker=None)
+    if recommender.ranker is not None or recommender.new_ranker is not None:
+        yield BLEND, replace(recommender, ranker=None, new_ranker=None)
     fitted = recommender.by_name
     for name, weights in _BASELINES.items():
         if all(source in fitted for source in weights):

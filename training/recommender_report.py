@@ -108,6 +108,7 @@ class RecommenderReport:
         blend: weights of the sources by name, as chosen before the cut-off.
         new: the weights where customers are not shown what they own; empty: those of the blend.
         ranker: whether a ranker orders what the sources propose, and why; None where none was asked for.
+        new_ranker: the same of lists that show nothing owned; None where these have no weights of their own.
     """
 
     as_of_us: int
@@ -122,6 +123,7 @@ class RecommenderReport:
     gains: tuple[Gain, ...]
     new: Mapping[str, float] = field(default_factory=dict)
     ranker: RankerChoice | None = None
+    new_ranker: RankerChoice | None = None
     split: str = "time"
 
     @property
