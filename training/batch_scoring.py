@@ -23,7 +23,6 @@ from features.instants import format_instant
 from features.workspace import Workspace
 from serving.churn_answers import model_of
 from serving.lifecycle import STAGES
-from serving.met_customers import known_identities
 from serving.release import Release, load_release
 from serving.releases import known_releases, newest_release
 from serving.rollout import read_rollout
@@ -33,6 +32,7 @@ from serving.store import Store
 from training.batch_scorer import BatchScorer, ScoreOptions
 from training.churn_problem import problem_of
 from training.churn_settings import ChurnSettings
+from training.customer_ids import CustomerIds
 from training.log_data import Progress, silent
 from training.score_sources import FeatureSource, LogFeatures, newest_snapshot
 from training.table_scoring import GivenTable, TableRows, read_given
@@ -150,9 +150,9 @@ def _written(workspace: Workspace, out: Path, scoring: BatchScorer, progress: Pr
     """Score, write the file, then the book."""
     source = scoring.source
     if isinstance(source, TableRows):  # it holds the ids as it was given them
-        ids = _CustomerIds(source.customer_ids, pa.array(range(len(source.customer_ids)), pa.int64()))
+        ids = CustomerIds(source.customer_ids, pa.array(range(len(source.customer_ids)), pa.int64()))
     else:
-        ids = _CustomerIds.of(workspace, source.customer_keys())
+        ids = CustomerIds.of(workspace, source.customer_keys())
     counted: Counter[str] = Counter(high=0, medium=0, low=0)
     booked: list[pa.Table] = []
     n_named = n_reasoned = 0
@@ -193,26 +193,6 @@ def _written(workspace: Workspace, out: Path, scoring: BatchScorer, progress: Pr
 
 def _writer(path: Path, suffix: str, schema: pa.Schema) -> pa_csv.CSVWriter | pq.ParquetWriter:
     return pa_csv.CSVWriter(str(path), schema) if suffix == ".csv" else pq.ParquetWriter(str(path), schema)
-
-
-@dataclass(frozen=True, eq=False)
-class _CustomerIds:
-    """The outside id of each customer of a source, null where it is not known."""
-
-    ids: pa.Array
-    places: pa.Array
-
-    @classmethod
-    def of(cls, workspace: Workspace, keys: pa.Array) -> _CustomerIds:
-        identities = known_identities(workspace.identities, workspace.met_identities)
-        places = pc.index_in(keys, value_set=identities["customer_key"].combine_chunks())
-        return cls(identities["customer_id"].combine_chunks(), places)
-
-    def at(self, start: int, n: int) -> pa.Array:
-        return self.ids.take(self.places.slice(start, n))
-
-    def __len__(self) -> int:
-        return len(self.places)
 
 
 def _check_forward(workspace: Workspace, as_of_us: int) -> None:
