@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from features.errors import ArtefactError
-from serving.ranker import RANKER_FILE, Ranker
+from serving.ranker import NEW_RANKER_FILE, RANKER_FILE, Ranker
 from serving.ranking_features import feature_names
 from serving.recommender import Recommender
 from serving.recommender_files import SETTINGS_FILE
@@ -95,6 +95,36 @@ def test_a_ranker_of_all_items_does_not_order_new_ones_where_these_have_weights_
     assert apart.slate(HISTORY, day(10), 4) == shop.slate(HISTORY, day(10), 4)
     new = apart.slate(HISTORY, day(10), 4, exclude_owned=True)
     assert new == plain.slate(HISTORY, day(10), 4, exclude_owned=True)
+
+
+def test_a_ranker_of_new_items_orders_the_lists_that_show_nothing_owned(shop, contrary):
+    settings = dataclasses.replace(tiny_shop.recommender().settings, new=dict(zip(SOURCES, WEIGHTS, strict=True)))
+    plain = dataclasses.replace(tiny_shop.recommender(), settings=settings)
+    apart = dataclasses.replace(plain, new_ranker=contrary)
+    assert apart.slate(HISTORY, day(10), 5) == plain.slate(HISTORY, day(10), 5)
+    new = [item.item_id for item in apart.slate(HISTORY, day(10), 4, exclude_owned=True).items]
+    blended = [item.item_id for item in plain.slate(HISTORY, day(10), 4, exclude_owned=True).items]
+    # of what it does not own, the customer met the bread alone, which is last now
+    assert blended[0] == new[-1] == "bread"
+    files = apart.to_files()
+    again = Recommender.from_files(files)
+    assert again.ranker is None
+    assert again.to_files() == files
+    with pytest.raises(ArtefactError, match=r"no file new_ranker\.txt"):
+        Recommender.from_files({name: data for name, data in files.items() if name != NEW_RANKER_FILE})
+
+
+def test_a_source_without_weight_is_read_though_it_proposes_nothing():
+    plain = dataclasses.replace(tiny_shop.recommender().with_blend({"popularity": 1.0}))
+    reader = Ranker(SOURCES, (0.0, 1.0, 0.0), trees_of("buy_again_score"), blend_scale=0.01)
+    shop = dataclasses.replace(plain, ranker=reader)
+    ranked, asked = shop.ranked(shop.histories(HISTORY, day(10)), np.ones(len(shop.item_ids), np.bool_), 5)
+    assert [source.name for source in asked.sources] == ["popularity"]
+    before = plain.slate(HISTORY, day(10), 5)
+    # the one item that was ever bought is first, and is shown as what proposed it
+    assert shop.item_ids[ranked.places[0, 0]] == "apple"
+    assert {item.source for item in shop.slate(HISTORY, day(10), 5).items} == {"popularity"}
+    assert {item.item_id for item in shop.slate(HISTORY, day(10), 5).items} == {one.item_id for one in before.items}
 
 
 def test_slates_of_many_are_those_of_each_alone(shop):

@@ -11,7 +11,7 @@ from serving.catalogue import Catalogue
 from serving.ranking import Asked, gather
 from serving.ranking_features import ItemFacts
 from serving.sources.histories import Histories
-from serving.sources.popularity import PopularitySource
+from serving.sources.popularity import CategoryPopularitySource, PopularitySource
 from tests.shop_events import day, view_of
 from training.fitted_sources import SourceSettings
 from training.ranker import RankerSettings, fit_ranker
@@ -58,6 +58,34 @@ def test_what_the_price_level_decides_is_found_where_the_blend_cannot():
     order = ranker.order(found, Asked(SAME_FOR_ALL, (np.ones(50),)), others, ItemFacts.of(PRICES, SAME_FOR_ALL))
     first = np.take_along_axis(found.places, np.argsort(-order, axis=1)[:, :9], axis=1)
     assert np.mean(first % 2 == levels[:, None]) > 0.9
+
+
+def test_a_source_without_weight_judges_what_the_others_propose():
+    histories, relevant, _ = world()
+    nothing = ItemFacts.of(Catalogue.nothing_said(PRICES.item_ids), SAME_FOR_ALL)
+    level = CategoryPopularitySource(np.ones(N_ITEMS, np.float32), np.arange(N_ITEMS, dtype=np.int32) % 2)
+
+    def trained(sources, weights):
+        return fit_ranker(sources, weights, nothing, histories, relevant, SMALL, candidates=N_ITEMS, seed=0)
+
+    alone = trained(SAME_FOR_ALL, [1.0])[1]
+    ranker, choice = trained((*SAME_FOR_ALL, level), [1.0, 0.0])
+    assert choice.used
+    assert choice.blend_ndcg_at_10 == alone.blend_ndcg_at_10  # a source that only judges moves no blend
+    assert choice.ranker_ndcg_at_10.ci_low > alone.ranker_ndcg_at_10.ci_high
+    assert dict(zip(ranker.sources, ranker.weights, strict=True)) == {"popularity": 1.0, "category_popularity": 0.0}
+
+
+def test_a_ranker_of_new_items_learns_from_lists_without_what_is_owned():
+    histories, relevant, _ = world()
+    facts = ItemFacts.of(PRICES, SAME_FOR_ALL)
+    again = Relevant(np.arange(120), histories.bought.items[histories.bought_offsets[:-1]], 120, N_ITEMS)
+
+    def trained(wanted):
+        return fit_ranker(SAME_FOR_ALL, [1.0], facts, histories, wanted, SMALL, candidates=N_ITEMS, seed=0, news=True)
+
+    assert trained(again)[1].n_customers == 0  # what they own is no candidate
+    assert trained(relevant)[1].n_customers > 60
 
 
 def test_where_nothing_can_be_learnt_the_blend_stays():
@@ -127,6 +155,25 @@ def test_a_recommender_is_fitted_with_its_ranker_and_judged_beside_its_blend(vie
     assert report.gain_over("blend").gain_abs.ci_low > 0
     assert report.of("blend").ndcg_at_10.mean == report.of("popularity").ndcg_at_10.mean
     assert report.to_manifest()["ranker"]["used"] is True
+
+
+def test_lists_of_new_items_get_a_ranker_where_they_have_weights_of_their_own(view):
+    apart = dataclasses.replace(FITTING, new={"popularity": 1.0})
+    fit = fit_with_choice(view, day(62), apart, items=ITEMS)
+    assert fit.new_choice.used
+    assert fit.new_choice != fit.choice
+    assert fit.recommender.new_ranker.to_parts() != fit.recommender.ranker.to_parts()
+    without = dataclasses.replace(apart, ranker=dataclasses.replace(SMALL, all_items=False, new_items=False))
+    fit = fit_with_choice(view, day(62), without, items=ITEMS)
+    assert (fit.choice, fit.new_choice, fit.recommender.new_ranker) == (None, None, None)
+    assert fit_with_choice(view, day(62), FITTING, items=ITEMS).new_choice is None
+
+
+def test_sources_that_are_named_are_not_read(view):
+    unread = dataclasses.replace(FITTING, ranker=dataclasses.replace(SMALL, unread=("als",)))
+    every, some = (fit_with_choice(view, day(62), one, items=ITEMS).recommender.ranker for one in (FITTING, unread))
+    assert every.sources == ("als", "popularity", "buy_again")
+    assert some.sources == ("popularity", "buy_again")
 
 
 def test_what_happens_later_changes_no_bit_of_the_ranker(view):
