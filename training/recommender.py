@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +30,8 @@ from training.recommender_report import RankerChoice
 from training.sources.settings import check_positive
 
 __all__ = ["FittedRecommender", "RecommenderFitSettings", "fit_recommender", "fit_with_choice"]
+
+_ROUNDS, _BAGS = 10, 5
 
 
 @dataclass(frozen=True)
@@ -211,14 +214,15 @@ def _choose_weights(
         rng = np.random.default_rng(settings.seed)
         rows = np.sort(rng.choice(histories.n_customers, settings.validation_customers, replace=False))
         histories, relevant = histories.select(rows), relevant.select(rows)
-    weights = choose_weights(slice_.trial.sources, histories, relevant)
+    choose = partial(choose_weights, slice_.trial.sources, rounds=_ROUNDS, bags=_BAGS, seed=settings.seed)
+    weights = choose(histories, relevant)
     news = relevant.only(~repeats(histories, relevant))
     rows = np.flatnonzero(news.counts > 0)
     if not len(rows):
         return weights, {}
     histories, news = histories.select(rows), news.select(rows)
     owned = Excluded(histories.bought_offsets, histories.bought.items)
-    return weights, choose_weights(slice_.trial.sources, histories, news, excluded=owned)
+    return weights, choose(histories, news, excluded=owned)
 
 
 def _fit_ranker(
