@@ -95,7 +95,7 @@ def shop(laid_shop: TinyShop, tmp_path: Path) -> TinyShop:
     from features.workspace import Workspace
 
     root = tmp_path / "shop"
-    shutil.copytree(laid_shop.workspace.root, root)
+    shutil.copytree(laid_shop.workspace.root, root, ignore=shutil.ignore_patterns("service.db*"))  # a test served from it
     return TinyShop(Workspace(root), laid_shop.pseudonyms)
 
 
