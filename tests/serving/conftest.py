@@ -95,7 +95,8 @@ def shop(laid_shop: TinyShop, tmp_path: Path) -> TinyShop:
     from features.workspace import Workspace
 
     root = tmp_path / "shop"
-    shutil.copytree(laid_shop.workspace.root, root, ignore=shutil.ignore_patterns("service.db*"))  # a test served from it
+    never_served = shutil.ignore_patterns("service.db*")
+    shutil.copytree(laid_shop.workspace.root, root, ignore=never_served)
     return TinyShop(Workspace(root), laid_shop.pseudonyms)
 
 
