@@ -25,11 +25,13 @@ from features.instants import DAY_US, format_instant
 from features.schema import ITEMS
 from features.tables import read_table
 from features.workspace import Workspace
+from training.fitted_sources import SourceSettings
 from training.recommender import RecommenderFitSettings
 from training.recommender_evaluation import EvaluationSettings, backtest_recommender
 from training.recommender_judging import OURS
 from training.recommender_report import Estimate, RecommenderReport, SourceFigures
 
+SOURCES = tuple(dict.fromkeys((*SourceSettings().use, "graph")))
 BEATEN = ("popularity", "buy_again", "als")
 SEGMENTS = ("repeat", "new")
 
@@ -112,8 +114,9 @@ def notes(report: RecommenderReport, seconds: float) -> list[str]:
     new = weights(report.new) if report.new else "the same"
     said = [f"weights chosen on the slice before the cut-off: {weights(report.blend)}"]
     said.append(f"weights for lists that show nothing owned: {new}")
-    if report.ranker is not None:
-        said.append(f"ranker {'used' if report.ranker.used else 'not used'}: {report.ranker.reason}")
+    for words, choice in (("a ranker", report.ranker), ("one for lists that show nothing owned", report.new_ranker)):
+        if choice is not None:
+            said.append(f"{words} is {'used' if choice.used else 'not used'}: {choice.reason}")
     said.append(
         f"fit with every choice and judging {seconds:.0f} s, peak memory {peak_rss_gib():.2f} GiB; {report.n_unknown} "
         f"more customers bought without a history ({report.fallback_share:.1%}); {report.n_outside} purchased pairs "
@@ -128,6 +131,7 @@ def main() -> None:
     parser.add_argument("--mapping", default="online_retail_ii")
     parser.add_argument("--days", type=int, default=30, help="the test, at the end of the log")
     parser.add_argument("--earlier", type=int, default=0, help="days at the end of the log that are not looked at")
+    parser.add_argument("--sources", nargs="+", default=SOURCES, help="candidate sources to choose among")
     parser.add_argument("--replicates", type=int, default=1_000)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -137,8 +141,9 @@ def main() -> None:
     view: CustomerView = data.view.known_at(end_us) if asked.earlier else data.view
     as_of_us = end_us - asked.days * DAY_US
     judging = EvaluationSettings(label_days=asked.days, max_customers=100_000, n_replicates=asked.replicates)
+    fitting = RecommenderFitSettings(sources=SourceSettings(use=tuple(asked.sources)))
     start = time.perf_counter()
-    (report,) = backtest_recommender(view, [as_of_us], RecommenderFitSettings(), judging, items=items)
+    (report,) = backtest_recommender(view, [as_of_us], fitting, judging, items=items)
     seconds = time.perf_counter() - start
     held = limits(report)
     title = (

@@ -287,9 +287,11 @@ def _learnt_until(split: TimeSplit, settings: Settings) -> int:
 
 def _record_recommender(run: RunLog, trained: RecommenderTraining, tags: Mapping[str, str]) -> str:
     report = trained.report
+    blends = {"blend": report.blend, "blend_of_new_items": report.new or report.blend}
+    said = {name: " ".join(f"{one} {weight:.3g}" for one, weight in of.items()) for name, of in blends.items()}
     run.params(
         {
-            "blend": " ".join(f"{name} {weight:g}" for name, weight in report.blend.items()),
+            **said,
             "order": "ranker" if report.ranker is not None and report.ranker.used else "blend",
             "n_items": report.n_items,
         }
