@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +50,7 @@ class Candidates:
     scores: tuple[npt.NDArray[np.float32], ...]
     best: tuple[npt.NDArray[np.float32], ...]
 
-    @property
+    @cached_property
     def normalised(self) -> tuple[Floats, ...]:
         """The scores of each source made alike by `normalise`."""
         return tuple(normalise(one, best) for one, best in zip(self.scores, self.best, strict=True))
