@@ -100,7 +100,7 @@ def test_the_recommender_job_records_a_run_and_registers_a_loadable_challenger(
     assert {"ndcg_at_10_difference_ci_low", "ndcg_at_10_difference_ci_high"} <= set(trained.baselines["buy_again"])
     assert "baseline.buy_again.ndcg_at_10_difference_ci_low" in recorded
     card = (version.folder.parent / "card" / "card.html").read_text()
-    assert card.count("data:image/png;base64,") == 2
+    assert card.count("data:image/png;base64,") == 5
 
 
 @pytest.mark.slow
