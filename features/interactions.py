@@ -24,6 +24,7 @@ from features.customer_view import CustomerView
 from features.errors import ConfigurationError
 from features.instants import DAY_US
 from features.schema import KINDS
+from features.sorting import stable_order
 from features.tracks import Track
 
 __all__ = ["Cells", "InteractionSettings", "Interactions", "ItemIndex", "interactions", "known", "weigh"]
@@ -93,6 +94,13 @@ class ItemIndex:
 
         Only ids that occur are looked up, so one short history costs little in a large view.
         """
+        if items.size > view.item_ids.size:  # a table of all is cheaper than a sort
+            met = np.zeros(view.item_ids.size + 1, np.bool_)  # the last place takes the -1 of what is missing
+            met[items] = True
+            met[-1] = False
+            table = np.full(met.size, -1, np.int64)
+            table[met] = self.positions_of(view.item_ids[met[:-1]])
+            return table[items]
         used, inverse = np.unique(items, return_inverse=True)
         present = used >= 0
         positions = np.full(len(used), -1, np.int64)
@@ -154,7 +162,7 @@ def weigh(view: CustomerView, as_of_us: int, settings: InteractionSettings, inde
     n_items = max(len(view.item_ids) if index is None else len(index.item_ids), 1)
     keys = customers[kept] * n_items + items[kept]
     quanta = np.rint(weights[kept] / _QUANTUM).astype(np.int64)
-    order = np.argsort(keys, kind="stable")
+    order = stable_order(keys, view.n_customers * n_items)
     keys, quanta = keys[order], quanta[order]
     starts = np.flatnonzero(np.diff(keys, prepend=-1))
     sums = np.add.reduceat(quanta, starts) if len(starts) else quanta

@@ -18,6 +18,7 @@ from features.customer_view import CustomerView
 from features.instants import DAY_US
 from features.interactions import InteractionSettings, ItemIndex, known, weigh
 from features.schema import KINDS
+from features.sorting import stable_order
 
 __all__ = ["PURCHASE", "STEP_KINDS", "Histories", "Purchases", "Steps"]
 
@@ -64,7 +65,7 @@ class Purchases:
     def of_lines(cls, customers: Ints, items: Ints, times_us: Ints, n_items: int) -> Purchases:
         """The purchases of lines (m,) that are in the order of time for each customer."""
         keys = customers * max(n_items, 1) + items
-        order = np.argsort(keys, kind="stable")  # so each run of one key stays in the order of time
+        order = stable_order(keys, int(keys.max(initial=0)) + 1)  # so each run of one key stays in the order of time
         keys, times = keys[order], times_us[order]
         new_key = np.diff(keys, prepend=-1) != 0
         starts = np.flatnonzero(new_key)
@@ -107,9 +108,10 @@ class Steps:
             kinds.append(np.full(int(seen.sum()), _KINDS.index(kind), np.int8))
         customers, item, time = np.concatenate(rows), np.concatenate(items), np.concatenate(times)
         kind_of = np.concatenate(kinds)
-        order = np.lexsort((item, kind_of, time, customers))
-        offsets = np.searchsorted(customers[order], np.arange(view.n_customers + 1))
-        return cls(offsets, item[order], time[order], kind_of[order])
+        if not _ascending(customers, time, kind_of, item):
+            order = np.lexsort((item, kind_of, time, customers))
+            customers, time, kind_of, item = customers[order], time[order], kind_of[order], item[order]
+        return cls(np.searchsorted(customers, np.arange(view.n_customers + 1)), item, time, kind_of)
 
     @property
     def customers(self) -> Ints:
@@ -247,6 +249,16 @@ class Histories:
             bought_offsets,
             Steps(step_offsets, self.steps.items[steps], self.steps.times_us[steps], self.steps.kinds[steps]),
         )
+
+
+def _ascending(*keys: npt.NDArray[np.integer]) -> bool:
+    """Whether entries are in the order of the first key, ties by the next, and so on; as one kind of event often is."""
+    tied = np.ones(max(len(keys[0]) - 1, 0), np.bool_)
+    for key in keys:
+        if (tied & (key[1:] < key[:-1])).any():
+            return False
+        tied &= key[1:] == key[:-1]
+    return True
 
 
 def _ragged(offsets: Ints, rows: Ints) -> tuple[Ints, Ints]:
