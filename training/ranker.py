@@ -58,7 +58,7 @@ class RankerSettings:
     enabled: bool = True
     all_items: bool = True
     new_items: bool = True
-    unread: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ("session_knn",)  # costs a request most, and adds no more than noise
     trees: int = 100
     leaves: int = 15
     min_rows_in_leaf: int = 100
