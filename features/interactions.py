@@ -100,7 +100,8 @@ class ItemIndex:
             met[-1] = False
             table = np.full(met.size, -1, np.int64)
             table[met] = self.positions_of(view.item_ids[met[:-1]])
-            return table[items]
+            found: npt.NDArray[np.int64] = table[items]
+            return found
         used, inverse = np.unique(items, return_inverse=True)
         present = used >= 0
         positions = np.full(len(used), -1, np.int64)

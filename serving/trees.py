@@ -17,7 +17,7 @@ from serving.tree_scan import TreeScan
 __all__ = ["Trees", "column_names"]
 
 Array = npt.NDArray[np.float64]
-_ONE_THREAD_ROWS = 1_000
+_ONE_THREAD_ROWS = 4_000
 
 
 def column_names(feature_names: tuple[str, ...]) -> tuple[str, ...]:

@@ -96,17 +96,30 @@ class ContentSource:
         """See `Explaining`: the item of the history that is most like each place, by its weight."""
         own = slice(histories.offsets[row], histories.offsets[row + 1])
         items, weights = histories.items[own], histories.weights[own]
-        found = np.full(len(places), -1, np.int64)
-        for number, place in enumerate(places.tolist()):
-            alike = np.array([weight * self._cosine(item, place) for item, weight in zip(items, weights, strict=True)])
-            if len(alike) and alike.max() > 0:
-                found[number] = items[np.argmax(alike)]
-        return found
+        if not len(items):
+            return np.full(len(places), -1, np.int64)
+        alike = self._cosines(places, items) * weights
+        best = np.argmax(alike, axis=1)
+        return np.where(alike[np.arange(len(places)), best] > 0, items[best], -1)
 
-    def _cosine(self, one: int, other: int) -> float:
-        first, second = (slice(self.offsets[item], self.offsets[item + 1]) for item in (one, other))
-        _, here, there = np.intersect1d(self.terms[first], self.terms[second], True, True)
-        return float(self.weights[first][here].astype(np.float64) @ self.weights[second][there])
+    def _cosines(self, places: Ints, items: Ints) -> Floats:
+        """float64 (p, h): of the vectors of places (p,) and items (h,), from the terms that they share."""
+        here, own = self._described(places)
+        there, owners = self._described(items)
+        order = np.argsort(self.terms[there], kind="stable")
+        ascending = self.terms[there][order]
+        first = np.searchsorted(ascending, self.terms[here], side="left")
+        sizes = np.searchsorted(ascending, self.terms[here], side="right") - first
+        met = order[_cells(first, sizes)]
+        products = np.repeat(self.weights[here].astype(np.float64), sizes) * self.weights[there][met]
+        pairs = np.repeat(own, sizes) * len(items) + owners[met]
+        found = np.bincount(pairs, products, minlength=len(places) * len(items))
+        return np.asarray(found, np.float64).reshape(len(places), len(items))
+
+    def _described(self, items: Ints) -> tuple[Ints, Ints]:
+        """The places of the terms of some items, one item after the other, and the number of the item of each."""
+        sizes = self.offsets[items + 1] - self.offsets[items]
+        return _cells(self.offsets[items], sizes), np.repeat(np.arange(len(items)), sizes)
 
     def to_parts(self) -> tuple[dict[str, Any], Arrays]:
         """See `CandidateSource`."""
