@@ -116,7 +116,7 @@ def fit(scale: float) -> Part:
 
 def request_cost(scale: float) -> Part:
     """The service and the plain way on loopback, one process each, in turn."""
-    world = World.drawn(int(40_000 * scale), int(50_000 * scale), int(800_000 * scale), 1)
+    world = World.drawn(int(40_000 * scale), 50_000, int(800_000 * scale), 1)
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         release_world(world, folder)
@@ -233,7 +233,7 @@ def recall_of(made: Recommender, view: CustomerView) -> float:
 
 def batch(scale: float) -> Part:
     """Slates of everybody: implicit from its stored vectors; ours folded in from histories, one source and all."""
-    world = World.drawn(int(100_000 * scale), int(50_000 * scale), int(2_000_000 * scale), 1)
+    world = World.drawn(int(100_000 * scale), 50_000, int(2_000_000 * scale), 1)
     view = world.view()
     made = recommender(world, view, SourceSettings())
     histories = made.histories(view, AS_OF_US)
@@ -279,7 +279,7 @@ def main() -> None:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS))
-    parser.add_argument("--scale", type=float, default=1.0, help="below 1 for a quick look that judges nothing")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the number of customers; below 1 for a quick look")
     arguments = parser.parse_args()
     limits: dict[str, bool] = {}
     for name in arguments.only:

@@ -66,7 +66,7 @@ class SlateOptions:
     top: int = 20
     exclude_owned: bool = False
     where: str = ""
-    chunk: int = 512
+    chunk: int = 128
     threads: int = 2
 
     def __post_init__(self) -> None:

@@ -20,6 +20,8 @@ __all__ = ["BasketDecay", "NextBasketSource"]
 
 Floats = npt.NDArray[np.float64]
 
+_SPARSE = 8
+"""Where fewer entries than one customer in so many are met, these alone are looked at."""
 _SHAPES = {
     "offsets": Shape(np.int64, 1, least=0),
     "items": Shape(np.int32, 1, least=0),
@@ -136,10 +138,24 @@ class NextBasketSource:
         sizes = starts[own + 1] - starts[own]
         ends = np.cumsum(sizes)
         cells = np.repeat(starts[own] - (ends - sizes), sizes) + np.arange(int(ends[-1]))
-        products = np.bincount(whose[cells], held[cells] * np.repeat(weights, sizes), minlength=len(self._lengths))
-        distance = self._lengths - 2.0 * products
-        if self.neighbours >= len(distance):
-            return np.arange(len(distance))
+        n, products = len(self._lengths), held[cells] * np.repeat(weights, sizes)
+        if self.neighbours >= n:
+            return np.arange(n)
+        if len(cells) * _SPARSE < n:  # few share an item; of the others, none but the shortest can be near
+            met, which = np.unique(whose[cells], return_inverse=True)
+            rows = np.union1d(met, self._shortest[: self.neighbours + len(met)])
+            distance = self._lengths[rows]
+            distance[np.searchsorted(rows, met)] -= 2.0 * np.bincount(which, products, minlength=len(met))
+            return rows[self._least(distance)]
+        return self._least(self._lengths - 2.0 * np.bincount(whose[cells], products, minlength=n))
+
+    @cached_property
+    def _shortest(self) -> Ints:
+        """The rows by the lengths of their vectors, ascending, ties by row."""
+        return np.argsort(self._lengths, kind="stable")
+
+    def _least(self, distance: Floats) -> Ints:
+        """The places of the least distances, the first among equals."""
         limit = np.partition(distance, self.neighbours - 1)[self.neighbours - 1]
         closer = np.flatnonzero(distance < limit)
         level = np.flatnonzero(distance == limit)[: self.neighbours - len(closer)]

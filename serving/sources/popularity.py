@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from serving.sources.histories import Histories
 from serving.sources.parts import Shape, arrays_of
-from serving.sources.source import Arrays, Bools, Excluded, Ints, Proposals, Scores, best_of, picked
+from serving.sources.source import Arrays, Bools, Excluded, Ints, Proposals, Scores, picked
 
 __all__ = ["CategoryPopularitySource", "PopularitySource"]
 
@@ -131,18 +131,36 @@ class CategoryPopularitySource:
         self, histories: Histories, limit: int, allowed: Bools | None = None, excluded: Excluded | None = None
     ) -> Proposals:
         """The best of the categories in the customer's history."""
-        parts = []
+        found = Proposals(
+            np.full((histories.n_customers, limit), -1, np.int64),
+            np.full((histories.n_customers, limit), np.nan, np.float32),
+            np.full(histories.n_customers, -1, np.int64),
+        )
         for row, share in enumerate(self.affinity(histories)):
             own = np.empty(0, np.int64) if excluded is None else excluded.of(row)
             liked = np.flatnonzero(share)
-            heads = [self._head(code, limit + len(own), allowed) for code in liked.tolist()]
             first = self._leaders[liked]
-            places = np.unique(np.concatenate([np.empty(0, np.int64), *heads, first[first >= 0]]))
-            dense = self._of(share[None], places[None])
-            open_ = ~np.isin(places, own) if allowed is None else ~np.isin(places, own) & allowed[places]
-            found = best_of(dense, limit, open_)
-            parts.append(Proposals(_at(places, found.places), found.scores, _at(places, found.best)))
-        return Proposals.together(parts, limit)
+            best = self._best_of(share, first[first >= 0], 1)[1]
+            found.best[row] = best[0] if len(best) else -1
+            heads = [self._head(code, limit + len(own), allowed) for code in liked.tolist()]
+            places = np.concatenate([np.empty(0, np.int64), *heads])
+            if len(own):
+                places = places[~np.isin(places, own)]
+            scores, places = self._best_of(share, places, limit)
+            found.scores[row, : len(places)], found.places[row, : len(places)] = scores, places
+        return found
+
+    def _best_of(self, share: npt.NDArray[np.float32], places: Ints, limit: int) -> tuple[Scores, Ints]:
+        """Scores and places of the best of some distinct items for one customer, ties by place."""
+        scores = self._of(share[None], places[None])[0]
+        if limit < len(scores):
+            bound = -np.partition(-scores, limit - 1)[limit - 1]
+            kept = scores >= bound if not np.isnan(bound) else ~np.isnan(scores)
+        else:
+            kept = ~np.isnan(scores)
+        scores, places = scores[kept], places[kept]
+        order = np.lexsort((places, -scores))[:limit]
+        return scores[order], places[order]
 
     @cached_property
     def _ordered(self) -> tuple[Ints, Ints]:
@@ -198,8 +216,3 @@ class CategoryPopularitySource:
 
 def _most(excluded: Excluded) -> int:
     return int(np.diff(excluded.offsets).max(initial=0))
-
-
-def _at(places: Ints, rows: Ints) -> Ints:
-    """The places of rows; -1 at row -1."""
-    return np.append(places, -1)[rows]

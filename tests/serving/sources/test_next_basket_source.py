@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import serving.sources.next_basket as module
 from features.errors import ArtefactError
 from serving.sources.histories import Histories
 from serving.sources.next_basket import BasketDecay, NextBasketSource
@@ -72,3 +73,21 @@ def test_files_that_do_not_go_together_are_refused():
     for wrong in ({"group_size": 0}, {"neighbours": -1}, {"own_share": 1.5}, {"name": 3}):
         with pytest.raises(ArtefactError, match="settings"):
             NextBasketSource.from_parts(settings | wrong, arrays)
+
+
+def test_the_nearest_are_the_same_whether_all_customers_are_looked_at_or_those_met_alone(monkeypatch):
+    rng = np.random.default_rng(4)
+    n_customers, n_items = 60, 40
+    sizes = rng.integers(0, 5, n_customers)
+    rows = [np.sort(rng.choice(n_items, size, replace=False)) for size in sizes]
+    weights = rng.choice([0.25, 0.5, 1.0], int(sizes.sum())).astype(np.float32)  # so that distances are often equal
+    arrays = (np.concatenate(([0], np.cumsum(sizes))), np.concatenate(rows).astype(np.int32), weights)
+    made = NextBasketSource(*arrays, np.zeros(n_items), 7, 0.5, FLAT)
+    for _ in range(30):
+        own = np.sort(rng.choice(n_items, 3, replace=False))
+        found = []
+        for least in (0, 10_000):
+            monkeypatch.setattr(module, "_SPARSE", least)
+            found.append(made._near(own, np.array([0.5, 1.0, 0.25])).tolist())
+        assert found[0] == found[1]
+        assert len(found[0]) == 7
