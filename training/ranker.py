@@ -41,7 +41,8 @@ class RankerSettings:
         enabled: whether one is trained at all.
         all_items: whether one is for lists of anything.
         new_items: whether one is for lists that show nothing owned and have weights of their own.
-        unread: names of sources that it does not read though they are fitted; one with weight is always read.
+        also_read: names of sources without weight that it reads too: they judge what the others propose. (On Online Retail
+            their gain could not be told from nothing, and a request took half as long again.)
         trees: how many; there is no early stopping, as few customers make a poor judge of when to stop.
         leaves, min_rows_in_leaf, l2, learning_rate, feature_share, row_share, max_bins: LightGBM's parameters.
         blend_scale: the trees begin at the blend's score times this.
@@ -57,8 +58,8 @@ class RankerSettings:
 
     enabled: bool = True
     all_items: bool = True
-    new_items: bool = True
-    unread: tuple[str, ...] = ("session_knn",)  # costs a request most, and adds no more than noise
+    new_items: bool = False
+    also_read: tuple[str, ...] = ()
     trees: int = 100
     leaves: int = 15
     min_rows_in_leaf: int = 100

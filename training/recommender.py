@@ -234,8 +234,8 @@ def _fit_ranker(
         relevant = relevant.only(~repeats(histories, relevant))
         rows = np.flatnonzero(relevant.counts > 0)
         histories, relevant = histories.select(rows), relevant.select(rows)
-    unread = {*settings.ranker.unread, "popularity"}  # of which it is told nothing, see `ranking_features`
-    read = [one for one in trial.sources if weights.get(one.name, 0.0) > 0 or one.name not in unread]
+    also = {*settings.ranker.also_read} - {"popularity"}  # of which it is told nothing, see `ranking_features`
+    read = [one for one in trial.sources if weights.get(one.name, 0.0) > 0 or one.name in also]
     return fit_ranker(
         read,
         [weights.get(source.name, 0.0) for source in read],

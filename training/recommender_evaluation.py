@@ -105,10 +105,9 @@ def train_recommender(
     observed_until_us: int | None = None,
     items: pa.Table | None = None,
 ) -> RecommenderTraining:
-    """Judge at `label_days` before the end of the log, then fit anew on everything; blend weights stay as judged.
+    """Judge at `label_days` before the end of the log, then fit the sources anew on everything.
 
-    Where a ranker was judged, one is trained anew and must beat the blend on its own slice too; where the blend was,
-    the blend stays.
+    Blend weights and rankers stay as they were judged.
 
     Everything is also what was recorded after the last event had occurred: the second fit is as of the instant at
     which all is known.
@@ -124,11 +123,8 @@ def train_recommender(
         NotEnoughDataError: there is nothing before the cut-off, or nobody to judge by.
     """
     end_us = observed_until_us if observed_until_us is not None else observed_span(view)[1]
-    (report,) = backtest_recommender(view, [end_us - settings.label_days * DAY_US], fitting, settings, items=items)
-    fixed = replace(fitting, blend=report.blend, new=report.new)
-    any_items, new_items = (choice is not None and choice.used for choice in (report.ranker, report.new_ranker))
-    order = replace(fitting.ranker, enabled=any_items or new_items, all_items=any_items, new_items=new_items)
-    fixed = replace(fixed, ranker=order)
+    judged, report = _fitted_and_judged(view, end_us - settings.label_days * DAY_US, fitting, settings, items)
+    fixed = replace(fitting, blend=report.blend, new=report.new, ranker=replace(fitting.ranker, enabled=False))
     known_us = max(end_us, int(view.recorded_us.max(initial=0)) + 1)
     met = interactions(view, known_us, fitting.interactions).item_ids.tolist()
     item_ids = met if items is None else sorted({*met, *items["item_id"].to_pylist()})
@@ -136,7 +132,20 @@ def train_recommender(
     if settings.leave_last_out:
         last_out = evaluate_leave_last_out(view, fixed, settings, observed_until_us=known_us, items=items)
     recommender = fit_recommender(view, known_us, fixed, items=items, item_ids=item_ids)
+    recommender = replace(recommender, ranker=judged.ranker, new_ranker=judged.new_ranker)
     return RecommenderTraining(recommender, report, last_out)
+
+
+def _fitted_and_judged(
+    view: CustomerView,
+    as_of_us: int,
+    fitting: RecommenderFitSettings,
+    settings: EvaluationSettings,
+    items: pa.Table | None,
+) -> tuple[Recommender, RecommenderReport]:
+    fitted = fit_with_choice(view, as_of_us, fitting, items=items)
+    report = evaluate_recommender(fitted.recommender, view, as_of_us, settings)
+    return fitted.recommender, replace(report, ranker=fitted.choice, new_ranker=fitted.new_choice)
 
 
 def _judged(

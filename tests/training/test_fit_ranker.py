@@ -158,7 +158,8 @@ def test_a_recommender_is_fitted_with_its_ranker_and_judged_beside_its_blend(vie
 
 
 def test_lists_of_new_items_get_a_ranker_where_they_have_weights_of_their_own(view):
-    apart = dataclasses.replace(FITTING, new={"popularity": 1.0})
+    both = dataclasses.replace(SMALL, new_items=True)
+    apart = dataclasses.replace(FITTING, new={"popularity": 1.0}, ranker=both)
     fit = fit_with_choice(view, day(62), apart, items=ITEMS)
     assert fit.new_choice.used
     assert fit.new_choice != fit.choice
@@ -169,11 +170,19 @@ def test_lists_of_new_items_get_a_ranker_where_they_have_weights_of_their_own(vi
     assert fit_with_choice(view, day(62), FITTING, items=ITEMS).new_choice is None
 
 
-def test_sources_that_are_named_are_not_read(view):
-    unread = dataclasses.replace(FITTING, ranker=dataclasses.replace(SMALL, unread=("als",)))
-    every, some = (fit_with_choice(view, day(62), one, items=ITEMS).recommender.ranker for one in (FITTING, unread))
+def test_sources_without_weight_are_read_where_they_are_named(view):
+    also = dataclasses.replace(FITTING, ranker=dataclasses.replace(SMALL, also_read=("als", "buy_again")))
+    some, every = (fit_with_choice(view, day(62), one, items=ITEMS).recommender.ranker for one in (FITTING, also))
+    assert some.sources == ("popularity",)
     assert every.sources == ("als", "popularity", "buy_again")
-    assert some.sources == ("popularity", "buy_again")
+
+
+def test_what_is_fitted_anew_for_release_keeps_the_ranker_that_was_judged(view):
+    trained = train_recommender(view, FITTING, JUDGING, observed_until_us=day(92), items=ITEMS)
+    judged = fit_with_choice(view, day(62), FITTING, items=ITEMS)
+    assert trained.report.ranker == judged.choice
+    assert trained.recommender.ranker.to_parts() == judged.recommender.ranker.to_parts()
+    assert trained.recommender.settings.learnt_until_us >= day(92)
 
 
 def test_what_happens_later_changes_no_bit_of_the_ranker(view):
