@@ -12,7 +12,10 @@ from training.sources.rp3beta import Rp3BetaSettings, fit_rp3beta
 
 FOLDER = "gowalla"
 ALS = AlsSettings(factors=128, iterations=6, regularization=100.0, alpha=20.0)
-GF_CF = GraphSettings(customer_power=1.0, sharpening=0.0, popularity_power=0.0, low_pass=0.3, factors=256, neighbours=0)
+GF_CF = GraphSettings(
+    customer_power=1.0, sharpening=0.0, popularity_power=0.0, low_pass=0.3, factors=256, neighbours=0, rounds=40
+)
+"""As published: the filter whole, its directions as good as exact."""
 RECIPE = Recipe(
     title="Gowalla",
     fits={
