@@ -41,8 +41,8 @@ class RankerSettings:
         enabled: whether one is trained at all.
         all_items: whether one is for lists of anything.
         new_items: whether one is for lists that show nothing owned and have weights of their own.
-        also_read: names of sources without weight that it reads too: they judge what the others propose. (On Online Retail
-            their gain could not be told from nothing, and a request took half as long again.)
+        also_read: names of sources without weight that it reads too: they judge what the others propose. (On Online
+            Retail their gain could not be told from nothing, and a request took half as long again.)
         trees: how many; there is no early stopping, as few customers make a poor judge of when to stop.
         leaves, min_rows_in_leaf, l2, learning_rate, feature_share, row_share, max_bins: LightGBM's parameters.
         blend_scale: the trees begin at the blend's score times this.
