@@ -80,7 +80,7 @@ class ContentSource:
             cells = _cells(starts[terms], sizes)
             return summed_cells(holders[cells], weights[cells] * np.repeat(about, sizes), self.n_items)
 
-        return histories.once((self, "reach"), lambda: remembered(of, histories.n_customers))
+        return remembered(of, histories, self)
 
     def propose(
         self, histories: Histories, limit: int, allowed: Bools | None = None, excluded: Excluded | None = None

@@ -131,7 +131,7 @@ class NeighbourSource:
             cells = slice(histories.offsets[row], histories.offsets[row + 1])
             return self.neighbours.summed(histories.items[cells], histories.weights[cells])
 
-        return histories.once((self, "reach"), lambda: remembered(of, histories.n_customers))
+        return remembered(of, histories, self)
 
     def propose(
         self, histories: Histories, limit: int, allowed: Bools | None = None, excluded: Excluded | None = None

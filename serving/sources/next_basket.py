@@ -177,7 +177,7 @@ class NextBasketSource:
             places, sums = summed_cells(np.concatenate(reached), np.concatenate(added), self.n_items)
             return places, sums + 1e-6 * self.popularity[places]
 
-        return histories.once((self, "reach"), lambda: remembered(of, histories.n_customers))
+        return remembered(of, histories, self)
 
     def propose(
         self, histories: Histories, limit: int, allowed: Bools | None = None, excluded: Excluded | None = None

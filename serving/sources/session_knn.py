@@ -125,7 +125,7 @@ class SessionKnnSource:
             added = alike[number] * np.exp2(-distance / self.reach) * self._rarity[reached]
             return summed_cells(reached[distance > 0], added[distance > 0], self.n_items)
 
-        return histories.once((self, "reach"), lambda: remembered(of, histories.n_customers))
+        return remembered(of, histories, self)
 
     def propose(
         self, histories: Histories, limit: int, allowed: Bools | None = None, excluded: Excluded | None = None

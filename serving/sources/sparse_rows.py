@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
+from serving.sources.histories import Histories
 from serving.sources.source import Bools, Excluded, Ints, Proposals, Scores
 
 __all__ = ["Reach", "propose_reached", "remembered", "score_reached", "summed_cells"]
@@ -20,9 +20,21 @@ _DENSE_ITEMS = 200_000
 _MOST_REMEMBERED = 512
 
 
-def remembered(reach: Reach, n_customers: int) -> Reach:
-    """The same, each row worked out once; of many customers nothing is kept, so that memory stays bounded."""
-    return cache(reach) if n_customers <= _MOST_REMEMBERED else reach
+def remembered(reach: Reach, histories: Histories, source: object) -> Reach:
+    """The same, each row of these histories worked out once; of many customers nothing is kept, to bound the memory.
+
+    What is kept does not hold the histories, so it goes at once when they go.
+    """
+    if histories.n_customers > _MOST_REMEMBERED:
+        return reach
+    kept: dict[int, tuple[Ints, Floats]] = histories.once((source, "reach"), dict)
+
+    def of(row: int) -> tuple[Ints, Floats]:
+        if row not in kept:
+            kept[row] = reach(row)
+        return kept[row]
+
+    return of
 
 
 def summed_cells(reached: npt.NDArray[np.integer], added: Floats, n_items: int) -> tuple[Ints, Floats]:

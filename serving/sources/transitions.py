@@ -48,7 +48,7 @@ class TransitionSource:
         def of(row: int) -> tuple[Ints, npt.NDArray[np.float64]]:
             return self.neighbours.summed(*self.steps.of(histories, row))
 
-        return histories.once((self, "reach"), lambda: remembered(of, histories.n_customers))
+        return remembered(of, histories, self)
 
     def propose(
         self, histories: Histories, limit: int, allowed: Bools | None = None, excluded: Excluded | None = None

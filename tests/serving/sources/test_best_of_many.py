@@ -1,8 +1,12 @@
 """The best of many numbers, found by groups, against a plain sort."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
+from serving.sources.content import ContentSource
 from serving.sources.factors import FactorSource
 from serving.sources.histories import Histories
 from serving.sources.popularity import CategoryPopularitySource
@@ -74,3 +78,19 @@ def test_the_best_of_many_categories_are_those_of_a_look_at_every_item():
         np.testing.assert_array_equal(found.places, plain.places)
         np.testing.assert_array_equal(found.scores, plain.scores)
         np.testing.assert_array_equal(found.best, plain.best)
+
+
+def test_what_was_worked_out_goes_with_the_histories_and_waits_for_no_collector():
+    content = ContentSource(np.array([0, 1, 2]), np.zeros(2, np.int32), np.ones(2, np.float32))
+    factors = FactorSource(np.ones((2, 2), np.float32), 1.0, 0.1)
+    histories = Histories.of_lists([[0, 1]], 2)
+    gone = weakref.ref(histories)
+    for source in (content, factors):
+        source.propose(histories, 2)
+        source.scores(histories, np.array([[0, 1]]))
+    gc.disable()
+    try:
+        del histories
+        assert gone() is None
+    finally:
+        gc.enable()
