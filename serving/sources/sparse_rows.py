@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from features.sorting import stable_order
 from serving.sources.histories import Histories
 from serving.sources.source import Bools, Excluded, Ints, Proposals, Scores
 
@@ -49,8 +50,12 @@ def summed_cells(reached: npt.NDArray[np.integer], added: Floats, n_items: int) 
         met[reached] = True
         places = np.flatnonzero(met).astype(np.int64, copy=False)
         return places, np.asarray(np.bincount(reached, added, minlength=n_items), np.float64)[places]
-    distinct, which = np.unique(reached, return_inverse=True)
-    return distinct.astype(np.int64), np.asarray(np.bincount(which, added, minlength=len(distinct)), np.float64)
+    if not len(reached):
+        return np.empty(0, np.int64), np.empty(0)
+    order = stable_order(reached.astype(np.int64), n_items)
+    ascending = reached[order]
+    new = np.concatenate(([True], ascending[1:] != ascending[:-1]))
+    return ascending[new].astype(np.int64), np.asarray(np.bincount(np.cumsum(new) - 1, added[order]), np.float64)
 
 
 def propose_reached(
