@@ -36,7 +36,7 @@ CASES: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("POST", SLATE, {"json": []}, 422, "invalid"),
     ("POST", SLATE, {"json": {"limit": "5"}}, 422, "invalid"),
     ("POST", SLATE, {"json": {"limit": 101}}, 422, "invalid"),
-    ("POST", SLATE, {"json": {"filter": {"brand": "x"}}}, 422, "not_supported"),
+    ("POST", SLATE, {"json": {"context": {"weather": "x"}}}, 422, "not_supported"),
     ("POST", BATCH, {"json": {"customer_ids": ["a"] * 1001}}, 422, "invalid"),
     ("POST", BATCH, {"json": {"customer_ids": []}}, 422, "invalid"),
     ("POST", BATCH, {"json": {"customer_ids": ["a"], "as_of": "2024-02-01T00:00:00"}}, 422, "invalid"),
@@ -157,14 +157,14 @@ def test_before_the_release_is_loaded_the_answer_is_503_with_retry_after(running
 
 def test_an_unforeseen_fault_is_a_500_without_its_cause(running: Running, caplog: pytest.LogCaptureFixture) -> None:
     async def talk(client: httpx.AsyncClient) -> httpx.Response:
-        running.runtime.out_of_stock = 5  # type: ignore[assignment]
+        running.runtime.storefronts = None  # type: ignore[assignment]
         return await client.post(SLATE, json={"customer_id": "c1"}, headers={"x-request-id": "mine"})
 
     answer = running.run(talk)
     body = problem(answer, 500, "internal")
     assert body["request_id"] == "mine"
-    assert "TypeError" not in answer.text
-    assert "TypeError" in caplog.text
+    assert "AttributeError" not in answer.text
+    assert "AttributeError" in caplog.text
 
 
 def test_request_id_and_traceparent_are_echoed_and_a_bad_id_is_replaced(running: Running) -> None:

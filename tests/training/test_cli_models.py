@@ -30,7 +30,9 @@ eligible_days = 120
 [churn.trees]
 min_rows_in_leaf = 20
 max_rounds = 60
-[recommender]
+[recommender.sources]
+use = ["als", "popularity", "buy_again"]
+[recommender.sources.als]
 factors = 8
 iterations = 3
 [evaluation]
