@@ -32,11 +32,9 @@ __all__ = ["Recommender", "RecommenderSettings"]
 Floats = npt.NDArray[np.float64]
 
 _CUSTOMERS_AT_ONCE = 256
-_POPULARITY = "popularity"
-_SIMILAR = "similar"
+_POPULARITY, _SIMILAR = "popularity", "similar"
 _REASONS = {"als": "bought by customers like you", "popularity": "popular now", "buy_again": "bought before"}
-_USUAL_REASON, _DUE_AGAIN = "goes with what you looked at or bought", "due again"
-_SIMILAR_REASON = "similar to what you are looking at"
+_USUAL_REASON, _SIMILAR_REASON = "goes with what you looked at or bought", "similar to what you are looking at"
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +120,7 @@ class Recommender:
             DataError: k is below 1, the history is of several customers, or a mask has another length.
         """
         if history is not None and history.n_customers > 1:
-            raise DataError(f"slate() takes the history of one customer, not {history.n_customers}; use slates()")
+            raise DataError(f"slate() takes one customer, not {history.n_customers}; use slates()")
         _check_k(k)
         histories = self.histories(history, as_of_us)
         seeds = np.unique(self.index.positions_of(list(seed_items)))
@@ -265,6 +263,7 @@ class Recommender:
         pool: Bools | None = None,
         liked: bool = False,
         news: bool = False,
+        session: bool = False,
         candidates: int = 0,
         limits: Mapping[str, int] | None = None,
     ) -> tuple[Ranked, Asked]:
@@ -279,21 +278,22 @@ class Recommender:
             pool: bool (n_items,), rank those of these that are eligible, whether or not a source proposes them.
             liked: only items with a score above 0, by the blend.
             news: what they own is excluded: by the weights for new items, and in the order of that blend.
+            session: the customers are here now: by the weights for what comes next, and in the order of that blend.
             candidates: each source proposes at least so many.
             limits: how many a source proposes, by name, in place of what is fitted.
         """
-        asked = self._asked(histories.cold, self.settings.weights(news=news) if weights is None else weights)
+        asked = self._asked(histories.cold, weights or self.settings.weights(news=news, session=session))
         if pool is None:
             allowed = None if eligible.all() else eligible
             least, usual = max(candidates, k or 0), self.settings.candidates
             wanted = [max(least, (limits or {}).get(source.name, usual)) for source in asked.sources]
             found = gather(asked.sources, histories, wanted, allowed, excluded, asked.weights)
         else:
-            found = judge(
-                asked.sources, histories, given_places(np.flatnonzero(eligible), histories.n_customers, excluded)
-            )
+            places = given_places(np.flatnonzero(eligible), histories.n_customers, excluded)
+            found = judge(asked.sources, histories, places)
         width = max(found.places.shape[1], 1) if k is None else k
-        ranker = None if liked else self.new_ranker if news and self.settings.new else self.ranker
+        ranker = self.new_ranker if news and self.settings.new else self.ranker
+        ranker = None if liked or (session and self.settings.session) else ranker
         learned = ranker.order(found, asked, histories, self._facts, fitted=self.sources) if ranker else None
         return rank(found, asked, width, keep=pool is not None, liked=liked and pool is None, scores=learned), asked
 
@@ -327,7 +327,7 @@ class Recommender:
             name = asked.sources[int(ranked.source[row, position])].name
             reason = _SIMILAR_REASON if similar else _REASONS.get(name, _USUAL_REASON)
             if name == "buy_again" and due[row, position] >= 1:
-                reason = _DUE_AGAIN
+                reason = "due again"
             score = float(ranked.scores[row, position])
             items.append(SlateItem(self.item_ids[place], score, position + 1, name, reason))
         return Slate(tuple(items), "none", fallback=False, filtered_count=0)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from features.customer_view import CustomerView
-from features.instants import DAY_US
+from features.instants import DAY_US, MINUTE_US
 from serving.arranging import RANKED, Arranged, arrange
 from serving.catalogue import Catalogue
 from serving.churn_aware import aimed, margins
@@ -29,6 +29,7 @@ from serving.openings import Openings
 from serving.ranking import Asked, Ranked
 from serving.recipe import Recipe
 from serving.recommender import Recommender
+from serving.recommender_settings import SESSION_MINUTES
 from serving.rulebook import Rulebook
 from serving.slate import Slate, SlateItem
 from serving.slate_pool import Shortlist
@@ -176,6 +177,7 @@ class Storefront:
             pool=asking.pool,
             liked=asking.similar,
             news=asking.exclude.owned and not asking.similar,
+            session=asking.here and not asking.similar,
             candidates=len(asking.request.earlier) + asking.limit,
         )
         return aimed(self.recommender, asking.drawn, ranked, aims, margin=self._margins), asked
@@ -222,7 +224,9 @@ class Storefront:
 
     def _weights(self, recipe: Recipe, asking: _Asking) -> Mapping[str, float]:
         """The weights fitted, as the recipe changes them; as fitted where it leaves no source."""
-        fitted = self.recommender.settings.weights(similar=asking.similar, news=asking.exclude.owned)
+        fitted = self.recommender.settings.weights(
+            similar=asking.similar, news=asking.exclude.owned, session=asking.here
+        )
         changed = {name: weight * recipe.asking(name).weight for name, weight in fitted.items()}
         return changed if any(changed.values()) else fitted
 
@@ -308,6 +312,12 @@ class _Asking:
     def similar(self) -> bool:
         """Whether seeds lead."""
         return bool(len(self.seeds))
+
+    @property
+    def here(self) -> bool:
+        """Whether the customer did something a moment ago."""
+        last = self.histories.steps.times_us[-1:]
+        return bool(len(last)) and int(last[0]) >= self.histories.as_of_us - SESSION_MINUTES * MINUTE_US
 
 
 def _merged(rules: SlateRules, request: SlateRequest) -> SlateRules:

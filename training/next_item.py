@@ -12,17 +12,15 @@ from features.customer_view import CustomerView
 from features.instants import MINUTE_US
 from features.interactions import InteractionSettings, ItemIndex
 from serving.recommender import Recommender
+from serving.recommender_settings import SESSION_MINUTES
 from serving.sources.histories import Histories, Purchases, Steps
 from serving.sources.source import Excluded
 from training.blending import choose_weights
 from training.recommender_metrics import Relevant
 
-__all__ = ["SESSION_MINUTES", "Moments", "choose_next_weights", "side_by_side"]
+__all__ = ["Moments", "choose_next_weights", "side_by_side"]
 
 Ints = npt.NDArray[np.int64]
-
-SESSION_MINUTES = 30
-"""What a customer did so long before belongs to the session."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,6 +24,7 @@ from serving.sources.source import Excluded
 from training.blending import choose_weights
 from training.exploration import BeliefSettings, fit_item_beliefs
 from training.fitted_sources import SourceSettings, fit_sources
+from training.next_item import Moments, choose_next_weights
 from training.ranker import RankerSettings, fit_ranker
 from training.recommender_metrics import Relevant, repeats
 from training.recommender_report import RankerChoice
@@ -32,6 +33,7 @@ from training.sources.settings import check_positive
 __all__ = ["FittedRecommender", "RecommenderFitSettings", "fit_recommender", "fit_with_choice"]
 
 _ROUNDS, _BAGS = 10, 5
+_FEWEST_MOMENTS = 200
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,10 @@ class RecommenderFitSettings:
         blend: weights of the sources by name; None chooses them on the last `validation_days` before the cut-off.
         new: the weights where customers are not shown what they own; None chooses them where `blend` is chosen, and
             takes `blend` where that is given.
+        session: the weights while a customer is here, chosen likewise for what they turn to next.
         candidates: each source proposes so many.
         validation_days: length of that slice.
+        validation_moments: at most so many moments after a view judge the weights of a session.
         validation_customers: at most so many customers judge the weights.
         seed: of the customers drawn; same seed, same bits.
 
@@ -61,17 +65,20 @@ class RecommenderFitSettings:
     beliefs: BeliefSettings = field(default_factory=BeliefSettings)
     blend: Mapping[str, float] | None = None
     new: Mapping[str, float] | None = None
-    candidates: int = 200
+    session: Mapping[str, float] | None = None
+    candidates: int = 100
     validation_days: int = 30
     validation_customers: int = 2_000
+    validation_moments: int = 1_000
     seed: int = 0
 
     def __post_init__(self) -> None:
         check_positive(self, "recommender", zero=("seed",))
         if self.blend is not None:
             check_weights(self.blend, "recommender.blend")
-        if self.new:
-            check_weights(self.new, "recommender.new")
+        for name, weights in (("new", self.new), ("session", self.session)):
+            if weights:
+                check_weights(weights, f"recommender.{name}")
 
 
 def fit_recommender(
@@ -122,11 +129,13 @@ def fit_with_choice(
     given = _Given(view, settings, items, item_ids)
     ranked = settings.ranker.enabled and view.n_customers >= settings.ranker.min_customers
     slice_ = _slice(given, as_of_us) if ranked or settings.blend is None else None
-    weights, new = settings.blend or USUAL_BLEND, settings.new or {}
+    weights, new, session = settings.blend or USUAL_BLEND, settings.new or {}, settings.session or {}
     if slice_ is not None and settings.blend is None:
         weights, chosen = _choose_weights(slice_, settings)
         new = settings.new or chosen
+        session = settings.session or _choose_next_weights(slice_, given, as_of_us)
     recommender = _fit(given, as_of_us, weights, new)
+    recommender = replace(recommender, settings=replace(recommender.settings, session=dict(session)))
     beliefs = fit_item_beliefs(view, recommender.index, as_of_us, settings.beliefs)
     recommender = replace(recommender, beliefs=beliefs)
     if not settings.ranker.enabled:
@@ -223,6 +232,15 @@ def _choose_weights(
     histories, news = histories.select(rows), news.select(rows)
     owned = Excluded(histories.bought_offsets, histories.bought.items)
     return weights, choose(histories, news, excluded=owned)
+
+
+def _choose_next_weights(slice_: _Slice, given: _Given, as_of_us: int) -> Mapping[str, float]:
+    """The weights with the best NDCG@10 of the next item, a moment after a view of the slice; empty where few are."""
+    settings, trial = given.settings, slice_.trial
+    rng = np.random.default_rng(settings.seed)
+    start_us = as_of_us - settings.validation_days * DAY_US
+    moments = Moments.read(given.view, start_us, as_of_us, trial.index, most=settings.validation_moments, rng=rng)
+    return choose_next_weights(trial, given.view, moments) if len(moments) >= _FEWEST_MOMENTS else {}
 
 
 def _fit_ranker(

@@ -107,7 +107,7 @@ def train_recommender(
 ) -> RecommenderTraining:
     """Judge at `label_days` before the end of the log, then fit the sources anew on everything.
 
-    Blend weights and rankers stay as they were judged.
+    Weights and rankers stay as they were judged.
 
     Everything is also what was recorded after the last event had occurred: the second fit is as of the instant at
     which all is known.
@@ -124,7 +124,13 @@ def train_recommender(
     """
     end_us = observed_until_us if observed_until_us is not None else observed_span(view)[1]
     judged, report = _fitted_and_judged(view, end_us - settings.label_days * DAY_US, fitting, settings, items)
-    fixed = replace(fitting, blend=report.blend, new=report.new, ranker=replace(fitting.ranker, enabled=False))
+    fixed = replace(
+        fitting,
+        blend=report.blend,
+        new=report.new,
+        session=judged.settings.session,
+        ranker=replace(fitting.ranker, enabled=False),
+    )
     known_us = max(end_us, int(view.recorded_us.max(initial=0)) + 1)
     met = interactions(view, known_us, fitting.interactions).item_ids.tolist()
     item_ids = met if items is None else sorted({*met, *items["item_id"].to_pylist()})

@@ -209,3 +209,16 @@ def test_the_shipped_recipes_serve_a_visitor_and_a_customer(name):
     recipe, front = load_recipes()[name], shop()
     for history in (None, view_of([("ann", "i1", 1.0, "purchase"), ("ann", "i2", 29.0, "view")])):
         assert front.slate(history, AS_OF + 40 * DAY_US, SlateRequest(), recipe).items
+
+
+def test_while_the_customer_is_here_the_weights_of_the_session_count():
+    front = shop()
+    settings = dataclasses.replace(front.recommender.settings, session={"popularity": 1.0})
+    here = Storefront(dataclasses.replace(front.recommender, settings=settings), front.catalogue)
+    rows = [("ann", "i7", 1.0, "purchase"), ("ann", "i2", 29.99, "view")]  # 14.4 minutes before
+    now = here.slate(view_of(rows), AS_OF, SlateRequest(5), Recipe("home"))
+    assert {item.source for item in now.items} == {"popularity"}
+    later = here.slate(view_of(rows), AS_OF + DAY_US, SlateRequest(5), Recipe("home"))
+    assert "als" in {item.source for item in later.items}
+    seeds = here.slate(view_of(rows), AS_OF, SlateRequest(5, seed_items=("i1",)), Recipe("home"))
+    assert {item.source for item in seeds.items} == {"als"}
