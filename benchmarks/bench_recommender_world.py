@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ from serving.recommender import Recommender
 from serving.sources.histories import Histories
 from serving.sources.source import Excluded
 from training.churn_evaluation import label_test, train_churn
-from training.next_item import Moments, choose_next_weights
+from training.next_item import Moments
 from training.recommender import RecommenderFitSettings, fit_recommender
 from training.recommender_metrics import Relevant, bootstrap_means, hits, ndcg
 from training.settings import Settings
@@ -93,7 +93,8 @@ class Fitted:
             part = histories.part(start, stop)
             own = None if excluded is None else excluded.part(start, stop)
             k = K if aims is None else None
-            ranked = self.recommender.ranked(part, open_, k, weights=weights, excluded=own)[0]
+            session = weights is not None and weights == self.recommender.settings.session
+            ranked = self.recommender.ranked(part, open_, k, weights=weights, excluded=own, session=session)[0]
             if aims is not None:
                 ranked = aimed(self.recommender, part, ranked, aims[start:stop])
             first = ranked.places[:, :K]
@@ -225,28 +226,17 @@ def _margin_shown(price_minor: np.ndarray, slates: np.ndarray) -> float:
     return float(price_ranks(price_minor.astype(np.float64))[slates[shown]].mean()) if shown.any() else float("nan")
 
 
-def print_now(fitted: Fitted, settings: RecommenderFitSettings, size: str) -> Limits:
+def print_now(fitted: Fitted, size: str) -> Limits:
     """Views of the days after the cut-off, replayed one by one against the list from training time."""
     log, index, start_us = fitted.shop.log, fitted.recommender.index, fitted.as_of_us
-    before_us = start_us - DAYS * DAY_US
-    blend = dict(fitted.recommender.settings.blend)
-    trial = fit_recommender(
-        log,
-        before_us,
-        replace(settings, blend=blend),
-        items=fitted.shop.simulated.items,
-        item_ids=fitted.recommender.item_ids,
-    )
-    rows, limits, notes = [], {}, []
+    weights = fitted.recommender.settings.session
+    rows, limits, notes = [], {}, [f"weights of a session, chosen before the cut-off: {_named(weights)}"]
     for news in (False, True):
         rng = np.random.default_rng(0)
-        past = Moments.read(log, before_us, start_us, index, most=MOMENTS // 2, rng=rng, news=news)
-        weights = choose_next_weights(trial, log, past)
         moments = Moments.read(log, start_us, start_us + DAYS * DAY_US, index, most=MOMENTS, rng=rng, news=news)
-        found = _replayed(fitted, moments, {"as fitted": None, "for the next item": weights})
+        found = _replayed(fitted, moments, {"of any list": None, "of a session": weights})
         wanted = "new to the session" if news else "any other item"
         rows += [{"next item": wanted, **row} for row in found]
-        notes.append(f"weights for the next item, {wanted}: {_named(weights)}")
         if not news:
             ours = found[-1]
             gain = float(ours["NDCG@10 now"]) / float(found[0]["NDCG@10 of training time"]) - 1
@@ -305,7 +295,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.only != "now":
             limits |= print_taste(fitted, size)
         if options.only != "taste":
-            limits |= print_now(fitted, settings.recommender, size)
+            limits |= print_now(fitted, size)
     if options.only in (None, "churn"):
         limits |= print_churn_aware(shop, settings, size)
     print(f"peak memory {peak_rss_gib():.1f} GiB")
