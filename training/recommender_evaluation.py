@@ -89,12 +89,7 @@ def backtest_recommender(
 
     `items` are the attributes of items, as `fit_recommender` takes them.
     """
-    reports = []
-    for as_of_us in cutoffs:
-        fitted = fit_with_choice(view, as_of_us, fitting, items=items)
-        report = evaluate_recommender(fitted.recommender, view, as_of_us, settings)
-        reports.append(replace(report, ranker=fitted.choice, new_ranker=fitted.new_choice))
-    return tuple(reports)
+    return tuple(_fitted_and_judged(view, as_of_us, fitting, settings, items)[1] for as_of_us in cutoffs)
 
 
 def train_recommender(

@@ -71,7 +71,16 @@ class ItemNeighbours:
         added = self.weights[cells] * np.repeat(weights, sizes)
         return summed_cells(reached, np.asarray(added, np.float64), self.n_items)
 
-    def added(self, items: Ints, weights: Floats, place: int) -> Floats:
+    def leading(self, items: Ints, weights: Floats, places: Ints) -> Ints:
+        """int64 (m,): which of the given items of these weights adds most to the sum at each place; -1 for none."""
+        found = np.full(len(places), -1, np.int64)
+        for number, place in enumerate(places.tolist()):
+            added = self._added(items, weights, place)
+            if len(added) and added.max() > 0:
+                found[number] = items[np.argmax(added)]
+        return found
+
+    def _added(self, items: Ints, weights: Floats, place: int) -> Floats:
         """float64 (h,): what each of the given items of these weights adds to the sum at a place; 0 for nothing."""
         found = np.zeros(len(items))
         for number, item in enumerate(items.tolist()):
@@ -147,12 +156,7 @@ class NeighbourSource:
         """See `Explaining`: the item of the history that adds most."""
         cells = slice(histories.offsets[row], histories.offsets[row + 1])
         items, weights = histories.items[cells], histories.weights[cells]
-        found = np.full(len(places), -1, np.int64)
-        for number, place in enumerate(places.tolist()):
-            added = self.neighbours.added(items, weights, place)
-            if len(added) and added.max() > 0:
-                found[number] = items[np.argmax(added)]
-        return found
+        return self.neighbours.leading(items, weights, places)
 
     def to_parts(self) -> tuple[dict[str, Any], Arrays]:
         """See `CandidateSource`."""

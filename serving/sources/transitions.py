@@ -63,12 +63,7 @@ class TransitionSource:
     def leading(self, histories: Histories, row: int, places: Ints) -> Ints:
         """See `Explaining`: the item of the last steps that adds most."""
         items, weights = self.steps.of(histories, row)
-        found = np.full(len(places), -1, np.int64)
-        for number, place in enumerate(places.tolist()):
-            added = self.neighbours.added(items, weights, place)
-            if len(added) and added.max() > 0:
-                found[number] = items[np.argmax(added)]
-        return found
+        return self.neighbours.leading(items, weights, places)
 
     def to_parts(self) -> tuple[dict[str, Any], Arrays]:
         """See `CandidateSource`."""
