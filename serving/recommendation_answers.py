@@ -11,7 +11,6 @@ from features.errors import FilterError
 from features.instants import SECOND_US, format_instant
 from serving.churn_answers import model_of
 from serving.decisions import Decision
-from serving.filter_language import parse_filter
 from serving.histories import Histories
 from serving.pages import Page
 from serving.problems import FieldError, Problem
@@ -136,7 +135,7 @@ def _checked(storefront: Storefront, wanted: SlateRequest) -> None:
     faults = []
     for pointer, text in named:
         try:
-            parse_filter(text, storefront.catalogue.attributes)
+            storefront.masks.mask(text)  # a look-up for a filter that comes again
         except FilterError as error:
             faults.append(FieldError(pointer, "filter", str(error)))
     if faults:
