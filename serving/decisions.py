@@ -39,7 +39,8 @@ class Decision:
 
     `feature_values` are little-endian float64 in the order of the feature set named by `fingerprint`; `propensities`
     are, for each of `item_ids`, the chance in (0, 1] with which it was put at its place, None where nobody worked
-    them out.
+    them out. `placement` is where a slate was asked for and `request` what the call wanted beside its recipe, see
+    `serving.kept_requests`; None where it wanted nothing more.
     """
 
     decision_id: str
@@ -54,6 +55,8 @@ class Decision:
     fingerprint: str | None = None
     feature_values: bytes | None = None
     propensities: tuple[float, ...] | None = None
+    placement: str | None = None
+    request: str | None = None
 
 
 class DecisionLog:

@@ -12,6 +12,7 @@ from features.instants import SECOND_US, format_instant
 from serving.churn_answers import model_of
 from serving.decisions import Decision
 from serving.histories import Histories
+from serving.kept_requests import kept_request
 from serving.pages import Page
 from serving.problems import FieldError, Problem
 from serving.recipe import Recipe
@@ -46,6 +47,11 @@ class RecommendationRequest:
     exclude: Mapping[str, Any] = field(default_factory=dict)
     next_of: str | None = None
 
+    @property
+    def excludes(self) -> dict[str, Any]:
+        """The exclusions that are said."""
+        return {name: value for name, value in self.exclude.items() if value is not None}
+
 
 def recommend(runtime: Runtime, request: RecommendationRequest) -> tuple[dict[str, Any], Release]:
     """A slate for a customer, a visitor with a session, or nobody in particular.
@@ -71,7 +77,9 @@ def recommend(runtime: Runtime, request: RecommendationRequest) -> tuple[dict[st
     _checked(storefront, wanted)
     recommendation_id = f"r-{runtime.new_id()}"
     slate = storefront.slate(history, as_of_us, wanted, recipe, risk, recommendation_id=recommendation_id)
-    answer = _answer(runtime, recommendation_id, slate, key, routed, as_of_us)
+    kept = None if request.placement == RANK else kept_request(wanted, request.excludes)  # its items say it all
+    asked = _Asked(request.placement, kept, risk)
+    answer = _answer(runtime, recommendation_id, slate, key, routed, as_of_us, asked)
     answer["freshness"]["churn_probability"] = None if risk_as_of_us is None else format_instant(risk_as_of_us)
     shown = Page(key, request.placement, (*wanted.earlier, *(item.item_id for item in slate.items)))
     runtime.pages.keep(answer["recommendation_id"], shown)
@@ -91,8 +99,17 @@ def similar(runtime: Runtime, item_id: str, wanted: SlateRequest) -> tuple[dict[
     slate = storefront.slate(None, runtime.clock(), wanted, _AS_THEY_ARE)
     if slate.strategy != _SIMILAR:
         slate = replace(slate, items=(), strategy="none", more=False)
-    answer = _answer(runtime, f"r-{runtime.new_id()}", slate, None, routed, runtime.clock())
+    answer = _answer(runtime, f"r-{runtime.new_id()}", slate, None, routed, runtime.clock(), _Asked())
     return answer, routed.release
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a decision keeps of how it came about, see `Decision`."""
+
+    placement: str | None = None
+    request: str | None = None
+    churn_probability: float | None = None
 
 
 def _recipe(release: Release, request: RecommendationRequest) -> Recipe:
@@ -104,7 +121,7 @@ def _recipe(release: Release, request: RecommendationRequest) -> Recipe:
         known = ", ".join(sorted(release.recipes))
         fault = FieldError("/placement", "unknown_placement", f"known: {known}")
         raise Problem(422, f"there is no such placement; known: {known}", code="unknown_placement", errors=(fault,))
-    said = {name: value for name, value in request.exclude.items() if value is not None}
+    said = request.excludes
     if not said:
         return found
     return replace(found, rules=replace(found.rules, exclude=replace(found.rules.exclude, **said)))
@@ -168,7 +185,13 @@ def _history(histories: Histories, customer: str | None, visitor: str | None) ->
 
 
 def _answer(
-    runtime: Runtime, recommendation_id: str, slate: Slate, key: str | None, routed: Routed, as_of_us: int
+    runtime: Runtime,
+    recommendation_id: str,
+    slate: Slate,
+    key: str | None,
+    routed: Routed,
+    as_of_us: int,
+    asked: _Asked,
 ) -> dict[str, Any]:
     release, arm, experiment = routed
     learnt_us = _recommender(routed).settings.learnt_until_us
@@ -182,8 +205,11 @@ def _answer(
             release.name,
             experiment,
             arm,
-            item_ids=items,
+            asked.churn_probability,
+            items,
             propensities=slate.propensities or (1.0,) * len(items),
+            placement=asked.placement,
+            request=asked.request,
         )
     )
     runtime.metrics.predicted("recommendation", release.name, arm)

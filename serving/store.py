@@ -34,7 +34,7 @@ __all__ = [
     "warned_customers",
 ]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _IDS_A_QUERY = 500
 
 metadata = sa.MetaData()
@@ -78,6 +78,8 @@ decisions = sa.Table(
     sa.Column("fingerprint", sa.Text()),
     sa.Column("feature_values", sa.LargeBinary()),
     sa.Column("propensities", sa.Text()),
+    sa.Column("placement", sa.Text()),
+    sa.Column("request", sa.Text()),
 )
 
 rollouts = sa.Table(
@@ -150,7 +152,10 @@ _APPEND_ONLY = tuple(
     "BEGIN SELECT RAISE(ABORT, 'the promotion log is append-only'); END"
     for verb in ("UPDATE", "DELETE")
 )
-_UPGRADES = {1: ("ALTER TABLE decisions ADD COLUMN propensities TEXT",)}
+_UPGRADES = {
+    1: ("ALTER TABLE decisions ADD COLUMN propensities TEXT",),
+    2: ("ALTER TABLE decisions ADD COLUMN placement TEXT", "ALTER TABLE decisions ADD COLUMN request TEXT"),
+}
 """By schema found, what makes the next one of it; rows are kept."""
 _NEWER = sa.select(accepted_events).where(accepted_events.c.seq > sa.bindparam("seq")).order_by(accepted_events.c.seq)
 _NEWER_LINKS = sa.select(visitor_links).where(visitor_links.c.seq > sa.bindparam("seq")).order_by(visitor_links.c.seq)

@@ -1,14 +1,19 @@
 """Recommendations and similar items over HTTP."""
 
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pyarrow as pa
+import sqlalchemy as sa
 
 from features.instants import DAY_US, format_instant
 from features.schema import ITEMS
 from features.tables import upsert
-from serving.store import Store
+from serving.kept_requests import request_again
+from serving.recipe import load_recipes
+from serving.store import Store, decisions
+from serving.storefront import SlateRequest
 from tests.serving.conftest import Running
 from tests.tiny_shop import NOW_US
 from training.logged_recommendations import read_slates
@@ -129,6 +134,27 @@ def test_what_was_shown_is_kept_with_the_chance_of_each_item(running: Running) -
     assert [slates.item_ids[item] for item in slates.item] == ids(answer)
     assert slates.position.tolist() == [0, 1]
     assert slates.propensities.tolist() == [1.0, 1.0]  # nothing was drawn
+
+
+def test_a_decision_keeps_the_placement_and_what_the_call_wanted(running: Running) -> None:
+    async def talk(client: httpx.AsyncClient) -> list[httpx.Response]:
+        asked = {"placement": "basket", "limit": 2, "seed_items": ["eggs"], "exclude_bought_within_days": 1}
+        return [
+            await client.post("/v1/recommendations", json=asked),
+            await client.post("/v1/recommendations", json={"placement": "email"}),
+            await client.get("/v1/items/apple/similar"),
+        ]
+
+    assert [answer.status_code for answer in running.run(talk)] == [200] * 3
+    with Store.open(running.shop.workspace.store).read() as connection:
+        kept = connection.execute(sa.select(decisions.c["placement", "request"]).order_by(decisions.c.seq)).all()
+    basket, email, similar = kept
+    recipe = load_recipes()["basket"]
+    exclude = replace(recipe.rules.exclude, bought_within_days=1.0)
+    assert basket.placement == "basket"
+    assert request_again(basket.request, recipe) == SlateRequest(2, exclude=exclude, seed_items=("eggs",))
+    assert (email.placement, email.request) == ("email", None)
+    assert (similar.placement, similar.request) == (None, None)
 
 
 def test_what_was_bought_lately_is_left_out_as_the_recipe_says_and_counted(running: Running) -> None:

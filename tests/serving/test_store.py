@@ -133,7 +133,7 @@ def test_a_store_of_the_first_schema_is_brought_up_to_date_and_keeps_its_rows(tm
         store = Store.open(path)
         with store.read() as connection:
             kept = connection.execute(sa.select(decisions)).mappings().one()
-            assert connection.exec_driver_sql("PRAGMA user_version").scalar_one() == 2
+            assert connection.exec_driver_sql("PRAGMA user_version").scalar_one() == 3
         assert (kept["decision_id"], kept["item_ids"], kept["propensities"]) == ("r-1", '["a"]', None)
         store.close()
     log = DecisionLog(Store.open(path), capacity=10, count=lambda _outcome, _n: None)
