@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,6 +24,7 @@ from serving.catalogue import Catalogue
 from serving.churn_model import ChurnModel
 from serving.linear_part import LinearPart
 from serving.policy import Policy
+from serving.recipe import Recipe
 from serving.recommender import Recommender, RecommenderSettings
 from serving.release import MANIFEST, write_release
 from serving.segments import Segmentation
@@ -53,8 +54,12 @@ class TinyShop:
         segments: Segmentation | None = None,
         churn: ChurnModel | None = None,
         bands: Bands | None = None,
+        recipes: Mapping[str, Recipe] | None = None,
     ) -> str:
-        """Write a release; `base` moves every log-odds, so two releases answer differently; `churn` in its stead."""
+        """Write a release; `base` moves every log-odds, so two releases answer differently; `churn` in its stead.
+
+        `recipes` are the shipped ones where none are given.
+        """
         write_release(
             self.workspace.releases,
             name=name,
@@ -66,6 +71,7 @@ class TinyShop:
             bands=bands or Bands(0.3, 0.6),
             provenance={"churn": {"name": "holdfast-churn", "version": 3}},
             segments=segments,
+            recipes=recipes,
         )
         return name
 

@@ -9,7 +9,7 @@ left out rather than counted as a failure.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -39,6 +39,16 @@ __all__ = [
 Places = npt.NDArray[np.int64]
 COLUMNS = ("recommendation_id", "item_id", "kind", "occurred_at", "recorded_at")
 """The columns of events that the join reads."""
+_KEPT = (
+    "decision_id",
+    "customer_key",
+    "as_of_us",
+    "item_ids",
+    "propensities",
+    "placement",
+    "request",
+    "churn_probability",
+)
 _NEVER = np.iinfo(np.int64).max
 
 
@@ -77,6 +87,8 @@ class ShownSlates:
     Attributes:
         decision_ids, customer_keys: of each decision, d in all; no customer is None.
         as_of_us: int64 (d,).
+        placements, requests: of each decision as it was kept, see `serving.decisions.Decision`; None where it was not.
+        churn_probability: float64 (d,), that its objective read; NaN where it read none.
         item_ids: the items that were ever put anywhere, ascending.
         decision, item, position: int64 (s,): which decision, which item, which place from 0.
         propensities: float64 (s,).
@@ -85,6 +97,9 @@ class ShownSlates:
     decision_ids: tuple[str, ...]
     customer_keys: tuple[str | None, ...]
     as_of_us: Places
+    placements: tuple[str | None, ...]
+    requests: tuple[str | None, ...]
+    churn_probability: npt.NDArray[np.float64]
     item_ids: tuple[str, ...]
     decision: Places
     item: Places
@@ -113,7 +128,14 @@ class LoggedRecommendations:
 
     def since(self, since_us: int) -> LoggedRecommendations:
         """The rounds decided at that instant or later."""
-        taken = self.slates.as_of_us[self.decision] >= since_us
+        return self._of(self.slates.as_of_us >= since_us)
+
+    def placed(self, placements: Collection[str]) -> LoggedRecommendations:
+        """The rounds of decisions that name one of these placements."""
+        return self._of(np.array([one in placements for one in self.slates.placements], np.bool_))
+
+    def _of(self, decisions: npt.NDArray[np.bool_]) -> LoggedRecommendations:
+        taken = decisions[self.decision]
         return replace(self, rounds=self.rounds.select(taken), decision=self.decision[taken])
 
     def policy_of(self, rankings: Mapping[str, Sequence[str]]) -> NewPolicy:
@@ -176,7 +198,7 @@ def read_slates(store: Store, until_us: int, *, explored_only: bool = False) -> 
         ArtefactError: a decision has not one chance in (0, 1] for each of its items.
     """
     c = decisions.c
-    wanted = sa.select(c.decision_id, c.customer_key, c.as_of_us, c.item_ids, c.propensities).where(
+    wanted = sa.select(*c[_KEPT]).where(
         c.kind == "recommendation", c.propensities.is_not(None), c.item_ids.is_not(None), c.as_of_us < until_us
     )
     rows, items, chances = [], [], []
@@ -200,6 +222,9 @@ def read_slates(store: Store, until_us: int, *, explored_only: bool = False) -> 
         tuple(row.decision_id for row in rows),
         tuple(row.customer_key for row in rows),
         np.array([row.as_of_us for row in rows], dtype=np.int64),
+        tuple(row.placement for row in rows),
+        tuple(row.request for row in rows),
+        np.array([row.churn_probability for row in rows], dtype=np.float64),
         tuple(names.tolist()),
         np.repeat(np.arange(len(rows), dtype=np.int64), lengths),
         item.astype(np.int64),

@@ -68,4 +68,7 @@ def judge_ranking_command(
         table.add_row(one.estimator, f"{100 * one.value:.2f}", f"{100 * one.ci_low:.2f} .. {100 * one.ci_high:.2f}")
     Console().print(table)
     typer.echo(report.verdict)
-    typer.echo(f"{done.n_not_shown:,} decided places without an impression, {done.n_open:,} with an open window")
+    typer.echo(
+        f"{done.n_not_shown:,} decided places without an impression, {done.n_open:,} with an open window, "
+        f"{done.n_unplaced:,} explored at no placement of the release"
+    )
