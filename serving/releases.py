@@ -19,6 +19,7 @@ from features.feature_set import FeatureSet
 from serving.assignment import Arm, arm_of
 from serving.release import MANIFEST, Release, load_release
 from serving.rollout import NO_EXPERIMENT, RolloutState
+from serving.storefronts import Storefronts
 
 __all__ = ["Releases", "Routed", "Served", "known_releases", "newest_release", "release_folder"]
 
@@ -57,12 +58,18 @@ class Releases:
     """Keeps what is served in step with the rollout state. `served` is read by requests, `update` runs beside them."""
 
     def __init__(
-        self, resolve: Callable[[str], Path], feature_set: FeatureSet, *, refused: Callable[[], None] | None = None
+        self,
+        resolve: Callable[[str], Path],
+        feature_set: FeatureSet,
+        storefronts: Storefronts,
+        *,
+        refused: Callable[[], None] | None = None,
     ) -> None:
         self.served: Served | None = None
         self.refusals: dict[str, str] = {}
         self._resolve = resolve
         self._feature_set = feature_set
+        self._storefronts = storefronts
         self._loaded: dict[str, Release] = {}
         self._refused = refused
 
@@ -72,18 +79,18 @@ class Releases:
         champion = self._load(state.champion, refusals)
         challenger = None if state.challenger is None else self._load(state.challenger, refusals)
         self.refusals = refusals  # at once: readers never see it half made
-        if champion is None:
-            return
-        self.served = Served(state, champion, challenger)
-        kept = {state.champion, state.challenger, state.previous}  # the previous one stays, for an instant rollback
-        self._loaded = {name: release for name, release in self._loaded.items() if name in kept}
+        if champion is not None:
+            self.served = Served(state, champion, challenger)
+            kept = {state.champion, state.challenger, state.previous}  # the previous one stays, for an instant rollback
+            self._loaded = {name: release for name, release in self._loaded.items() if name in kept}
+        self._storefronts.keep([one.recommender for one in self._loaded.values() if one.recommender is not None])
 
     def _load(self, name: str, refusals: dict[str, str]) -> Release | None:
         if name not in self._loaded:
             try:
                 release = load_release(self._resolve(name), self._feature_set)
                 _check_name(name, release)
-                _warm(release)
+                self._warm(release)
             except HoldfastError as error:
                 refusals[name] = self._refuse(name, str(error))
                 return None
@@ -101,21 +108,20 @@ class Releases:
                 self._refused()
         return why
 
+    def _warm(self, release: Release) -> None:
+        """Make every part answer once, so that the first customer does not wait and a broken part never serves."""
+        unknown = np.full((1, len(release.churn.feature_names)), np.nan)
+        probability = release.churn.probabilities(unknown)
+        release.churn.contributions(unknown)
+        release.bands.of_many(probability)
+        if release.recommender is not None:
+            self._storefronts.warm(release.recommender, release.recipes, release.created_at_us)
+
 
 def _check_name(asked: str, release: Release) -> None:
     """What answers say of themselves must be what the promotion log says was set (a name, a tag or a path)."""
     if release.name != Path(asked.rpartition(":")[2]).name:
         raise ArtefactError(f"what lies there calls itself {release.name}; put it where its name leads")
-
-
-def _warm(release: Release) -> None:
-    """Make every part answer once, so that the first customer does not wait and a broken part never serves."""
-    unknown = np.full((1, len(release.churn.feature_names)), np.nan)
-    probability = release.churn.probabilities(unknown)
-    release.churn.contributions(unknown)
-    release.bands.of_many(probability)
-    if release.recommender is not None:
-        release.recommender.slate(None, release.created_at_us, 1)
 
 
 def release_folder(name: str, releases: Path) -> Path:

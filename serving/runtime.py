@@ -114,6 +114,7 @@ class Runtime:
         opened.callback(decisions.close)
         intake = EventIntake(store, clock, capacity=settings.max_pending_events)
         opened.callback(intake.close)
+        storefronts = Storefronts(_out_of_stock(places.items))
         return cls(
             settings,
             clock,
@@ -122,10 +123,10 @@ class Runtime:
             store,
             Pseudonyms.load_or_create(places.pseudonym_keys),
             histories,
-            Releases(resolve, CHURN_FEATURES, refused=metrics.refusals.inc),
+            Releases(resolve, CHURN_FEATURES, storefronts, refused=metrics.refusals.inc),
             intake,
             decisions,
-            Storefronts(_out_of_stock(places.items)),
+            storefronts,
             Snapshots(places.snapshots, CHURN_FEATURES),
             ScoreBooks(places.scores),
             StoredScores(),

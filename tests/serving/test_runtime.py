@@ -1,15 +1,19 @@
 """What a running service holds: who answers whom, what is shown of it, and what a failed start gives back."""
 
+import gc
 import shutil
 import threading
+import weakref
 
 import httpx
 import pytest
 
 from features.errors import UnavailableError
+from serving.recipe import Recipe, load_recipes
 from serving.rollout import Change, finish_rollout, rollback, start_rollout
 from serving.runtime import Runtime
 from serving.service import RandomIds
+from serving.slate_rules import SlateRules
 from serving.snapshots import Snapshots
 from tests.serving.conftest import Running
 
@@ -79,6 +83,39 @@ def test_a_refusal_is_counted_once_and_never_out_of_sight_while_it_is_tried_agai
         runtime.poll()
     assert seen == [True, True, True]
     assert "holdfast_release_refusals_total 1.0" in running.metrics.render().decode()
+    runtime.close()
+
+
+def test_a_release_with_a_recipe_that_does_not_fit_its_catalogue_never_serves(running: Running) -> None:
+    recipes = {"home": Recipe("home"), "shelf": Recipe("shelf", rules=SlateRules(where="colour = 'red'"))}
+    running.shop.release("broken", recipes=recipes)
+    runtime = opened(running)
+    start_rollout(runtime.store, "broken", 1.0, "s", BY)
+    for _ in range(2):
+        runtime.poll()
+        assert "items do not have" in str(runtime.releases.refusals["broken"])
+        assert runtime.served.challenger is None
+        assert len(runtime.storefronts._made) == 1  # nothing of the refused one stays, however often it is tried
+    runtime.close()
+
+
+def test_the_storefront_of_a_release_is_warm_when_it_serves_and_goes_with_it(running: Running) -> None:
+    runtime = opened(running)
+    first = runtime.served.champion.recommender
+    assert first is not None
+    assert list(runtime.storefronts._made) == [first]
+    assert len(runtime.storefronts.of(first)._books) == len(load_recipes())
+    gone = weakref.ref(first)
+    del first
+    running.shop.release("third", base=1.0)
+    for salt, name in (("s", "second"), ("t", "third")):
+        start_rollout(runtime.store, name, 0.5, salt, BY)
+        runtime.poll()
+        finish_rollout(runtime.store, BY)
+        runtime.poll()
+    gc.collect()
+    assert gone() is None  # the one before stays, for an instant rollback; the first does not
+    assert len(runtime.storefronts._made) == 2
     runtime.close()
 
 
