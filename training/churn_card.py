@@ -11,12 +11,12 @@ from typing import Any
 
 from features.churn_features import CHURN_FEATURES
 from features.instants import format_instant
+from serving.evidence.score_shift import Drift
 from training.churn_backtest import ChurnBacktest
 from training.churn_evaluation import ChurnTraining
 from training.churn_metrics import Interval
 from training.churn_report import ChurnReport
 from training.churn_slices import SliceFigures
-from training.drift import Drift
 from training.model_card import ModelCard, Picture, Section, Table
 from training.plotting import shown_model
 from training.segment_card import segment_section

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from serving.evidence.score_shift import MOVED, MOVED_MUCH
 from training.churn_metrics import calibration_bins, lift_by_decile
 from training.churn_report import ChurnReport
-from training.drift import MOVED, MOVED_MUCH
 from training.plotting import COLOURS, OURS_COLOUR, new_figure, png, shown_model
 
 __all__ = ["calibration_png", "churn_pngs", "drift_png", "gain_png", "ranking_png", "reasons_png", "slices_png"]

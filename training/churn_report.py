@@ -10,12 +10,12 @@ import numpy.typing as npt
 
 from features.instants import format_instant
 from serving.churn_model import Awaits
+from serving.evidence.score_shift import Drift
 from training.churn_horizons import HorizonFigures, HorizonSlice
 from training.churn_metrics import Interval
 from training.churn_slices import SliceFigures
 from training.contact_curve import ContactCurve
 from training.cutoffs import TimeSplit
-from training.drift import Drift
 from training.quality_estimate import CheckedEstimate
 
 __all__ = ["ChurnFigures", "ChurnReport", "Comparison", "ScoredSlice"]

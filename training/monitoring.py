@@ -21,9 +21,10 @@ from features.instants import DAY_US, format_instant, parse_instant
 from features.workspace import Workspace
 from serving.bands import Bands
 from serving.churn_model import ChurnModel
+from serving.evidence.score_shift import Drift
 from training.churn_recording import DRIFT, MONITORING_FOLDER
 from training.churn_settings import ChurnSettings
-from training.drift import Drift, DriftReference, input_drift, score_drift
+from training.drift import DriftReference, input_drift, score_drift
 from training.log_data import LogData, Progress, read_log, silent
 from training.population import eligible
 from training.quality_estimate import CheckedEstimate, QualityEstimate, check_estimate, estimate_quality

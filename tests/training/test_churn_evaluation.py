@@ -8,6 +8,7 @@ from features.customer_view import CustomerView
 from features.errors import NotEnoughDataError
 from features.instants import DAY_US, format_instant
 from serving.bands import Bands
+from serving.evidence.score_shift import Bins
 from serving.forecast import Forecast
 from tests.churn_worlds import crossed_log_odds, known_law, orders
 from training.band_costs import calibration_probabilities
@@ -25,7 +26,6 @@ from training.churn_report import Comparison
 from training.churn_settings import ChurnSettings, TreeSettings
 from training.cost_settings import CostSettings
 from training.cutoffs import TimeSplit
-from training.drift import Bins
 from training.model_card import card_files
 
 PICTURES = {

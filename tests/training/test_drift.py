@@ -1,19 +1,9 @@
-import math
-
 import numpy as np
 import pytest
 
-from features.errors import ArtefactError, DataError, NotEnoughDataError
-from training.drift import (
-    MOVED_MUCH,
-    Drift,
-    DriftReference,
-    drift_reference,
-    input_drift,
-    psi,
-    psi_by_chance,
-    score_drift,
-)
+from features.errors import ArtefactError, DataError
+from serving.evidence.score_shift import MOVED_MUCH
+from training.drift import DriftReference, drift_reference, input_drift, score_drift
 
 NAMES = ("spend", "orders", "plan")
 
@@ -31,35 +21,11 @@ def rows(rng, n, shift=0.0):
     return np.column_stack([spend, rng.poisson(2.0, n), rng.integers(0, 12, n)]).astype(np.float64)
 
 
-def test_the_index_is_the_one_worked_out_by_hand():
-    # shares .5/.3/.2 against .4/.3/.3, bins large enough that half a row does not show:
-    # .1 ln(.5/.4) + 0 + .1 ln(.3/.2) = .0223144 + .0405465
-    expected, actual = np.array([500_000, 300_000, 200_000]), np.array([400_000, 300_000, 300_000])
-    assert psi(expected, actual) == pytest.approx(0.0628609, abs=1e-5)
-    assert psi(actual, expected) == pytest.approx(psi(expected, actual), abs=1e-12)
-
-
-def test_a_bin_that_was_empty_counts_half_a_row_and_the_index_stays_finite():
-    # (99.5 + 1) rows become shares 99.5/100 and .5/100, against .5/100 and 99.5/100: 2 * .99 * ln 199
-    assert psi(np.array([99, 0]), np.array([0, 99])) == pytest.approx(2 * 0.99 * math.log(199))
-
-
-def test_a_sample_of_no_rows_is_refused():
-    with pytest.raises(NotEnoughDataError, match="0 rows"):
-        psi(np.array([0, 0]), np.array([1, 2]))
-
-
 def test_chance_alone_stays_below_its_limit_in_99_of_100_cases():
     rng = np.random.default_rng(1)
     reference = bin_inputs(rows(rng, 5_000), NAMES, "f")
     over = [drift.psi > drift.by_chance for _ in range(200) for drift in input_drift(reference, rows(rng, 400))]
     assert np.mean(over) == pytest.approx(0.01, abs=0.015)  # 600 draws: four deviations are .016
-
-
-def test_a_small_sample_is_not_called_moved_by_chance():
-    assert psi_by_chance(11, 10_000, 100) > 0.2
-    assert Drift("x", 0.2, psi_by_chance(11, 10_000, 100), 0.0, 0.0).level == "steady"
-    assert Drift("x", 0.2, psi_by_chance(11, 10_000, 10_000), 0.0, 0.0).level == "moved"
 
 
 def test_the_feature_that_moved_is_named_first_and_the_others_are_steady():
