@@ -27,10 +27,16 @@ _GROUP = 1_000
 _INSERT = sa.insert(decisions)
 _FIELDS = tuple(column.name for column in decisions.columns if column.name != "seq")
 _ROWS_A_STATEMENT = 64
-_ROW = f"({', '.join('?' * len(_FIELDS))})"
-_MANY = " ".join(
-    ("INSERT INTO decisions (", ", ".join(_FIELDS), ") VALUES", ", ".join([_ROW] * _ROWS_A_STATEMENT))
-)  # names and question marks alone
+_MARKS = {"sqlite": "?", "postgresql": "%s"}
+
+
+def _many(mark: str) -> str:
+    """One statement for many rows, of names and marks alone."""
+    row = f"({', '.join([mark] * len(_FIELDS))})"
+    return " ".join(("INSERT INTO decisions (", ", ".join(_FIELDS), ") VALUES", ", ".join([row] * _ROWS_A_STATEMENT)))
+
+
+_MANY = {dialect: _many(mark) for dialect, mark in _MARKS.items()}
 
 
 @dataclass(frozen=True)
@@ -106,10 +112,10 @@ def _row(one: Decision) -> dict[str, Any]:
 
 
 def _insert(connection: sa.Connection, rows: list[dict[str, Any]]) -> None:
-    """Many rows a statement: SQLite then works outside the interpreter's lock, and answers go on beside it."""
-    whole = len(rows) - len(rows) % _ROWS_A_STATEMENT
+    """Many rows a statement: the database then works outside the interpreter's lock, and answers go on beside it."""
+    whole, statement = len(rows) - len(rows) % _ROWS_A_STATEMENT, _MANY[connection.dialect.name]
     for start in range(0, whole, _ROWS_A_STATEMENT):
         together = rows[start : start + _ROWS_A_STATEMENT]
-        connection.exec_driver_sql(_MANY, tuple(row[name] for row in together for name in _FIELDS))
+        connection.exec_driver_sql(statement, tuple(row[name] for row in together for name in _FIELDS))
     if whole < len(rows):
         connection.execute(_INSERT, rows[whole:])

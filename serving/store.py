@@ -1,24 +1,34 @@
 """The service's own database: accepted events, links of visitors, decisions, the rollout and its log, early warnings.
 
-SQLite in WAL mode with synchronous=FULL: a commit returns after the write-ahead log is on disk, so what was
-acknowledged survives a killed process and a lost power supply. Writers take the lock at BEGIN, so a reader never
-becomes a writer halfway; readers are never blocked by writers. All state changes go through `Store.write`.
+SQLite in a file by default, PostgreSQL by a URL where more than one machine serves; `store_engines` keeps the promises
+alike. A commit returns after it is on disk, so what was acknowledged survives a killed process and a lost power supply.
+Writers take turns; readers are never blocked by them. All state changes go through `Store.write`.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from features.errors import ArtefactError, UnavailableError
-from features.schema import EVENTS
+from features.errors import ArtefactError
+from serving.migrations import HEAD, found_version, migrate
+from serving.store_engines import Engines, is_url, open_engines, translated
+from serving.store_schema import (
+    EVENT_FIELDS,
+    EventRow,
+    accepted_events,
+    decisions,
+    early_warnings,
+    promotions,
+    rollouts,
+    visitor_links,
+    warned_customers,
+)
 
 __all__ = [
     "EVENT_FIELDS",
@@ -34,129 +44,9 @@ __all__ = [
     "warned_customers",
 ]
 
-SCHEMA_VERSION = 3
 _IDS_A_QUERY = 500
-
-metadata = sa.MetaData()
-
-
-def _event_column(name: str, kind: pa.DataType, required: bool) -> sa.Column[Any]:
-    """Instants are kept as int64 microseconds, the rest as it is."""
-    whole = pa.types.is_integer(kind) or pa.types.is_timestamp(kind)
-    return sa.Column(name, sa.BigInteger() if whole else sa.Text(), nullable=not required)
-
-
-EVENT_FIELDS: tuple[str, ...] = EVENTS.names
-
-EventRow = sa.RowMapping
-"""An accepted event as read: EVENT_FIELDS with instants in microseconds, `seq` and `sealed_version`."""
-
-accepted_events = sa.Table(
-    "accepted_events",
-    metadata,
-    sa.Column("seq", sa.Integer(), primary_key=True, autoincrement=True),
-    *(_event_column(column.name, column.type, column.required) for column in EVENTS.columns),
-    sa.Column("sealed_version", sa.BigInteger(), nullable=True),
-    sa.Index("accepted_events_event_id", "event_id", unique=True),
-    sa.Index("accepted_events_unsealed", "seq", sqlite_where=sa.text("sealed_version IS NULL")),
-    sqlite_autoincrement=True,
-)
-
-decisions = sa.Table(
-    "decisions",
-    metadata,
-    sa.Column("seq", sa.Integer(), primary_key=True, autoincrement=True),
-    sa.Column("decision_id", sa.Text(), nullable=False),  # no index: random ids would touch a page of it a row
-    sa.Column("kind", sa.Text(), nullable=False),
-    sa.Column("customer_key", sa.Text()),
-    sa.Column("as_of_us", sa.BigInteger(), nullable=False),
-    sa.Column("release", sa.Text(), nullable=False),
-    sa.Column("experiment", sa.Text(), nullable=False),
-    sa.Column("arm", sa.Text(), nullable=False),
-    sa.Column("churn_probability", sa.Float()),
-    sa.Column("item_ids", sa.Text()),
-    sa.Column("fingerprint", sa.Text()),
-    sa.Column("feature_values", sa.LargeBinary()),
-    sa.Column("propensities", sa.Text()),
-    sa.Column("placement", sa.Text()),
-    sa.Column("request", sa.Text()),
-)
-
-rollouts = sa.Table(
-    "rollouts",
-    metadata,
-    sa.Column("id", sa.Integer(), primary_key=True),
-    sa.Column("revision", sa.Integer(), nullable=False),
-    sa.Column("champion", sa.Text(), nullable=False),
-    sa.Column("challenger", sa.Text()),
-    sa.Column("previous", sa.Text()),
-    sa.Column("share", sa.Float(), nullable=False),
-    sa.Column("salt", sa.Text(), nullable=False),
-    sa.CheckConstraint("id = 1"),
-)
-
-promotions = sa.Table(
-    "promotions",
-    metadata,
-    sa.Column("seq", sa.Integer(), primary_key=True, autoincrement=True),
-    sa.Column("at_us", sa.BigInteger(), nullable=False),
-    sa.Column("who", sa.Text(), nullable=False),
-    sa.Column("action", sa.Text(), nullable=False),
-    sa.Column("before", sa.Text(), nullable=False),
-    sa.Column("after", sa.Text(), nullable=False),
-    sa.Column("why", sa.Text(), nullable=False),
-    sa.Column("figures", sa.Text(), nullable=False),
-)
-
-early_warnings = sa.Table(
-    "early_warnings",
-    metadata,
-    sa.Column("seq", sa.Integer(), primary_key=True, autoincrement=True),
-    sa.Column("customer_key", sa.Text(), nullable=False),
-    sa.Column("as_of_us", sa.BigInteger(), nullable=False),
-    sa.Column("release", sa.Text(), nullable=False),
-    sa.Column("rise", sa.Float(), nullable=False),
-    sa.Column("churn_probability", sa.Float(), nullable=False),
-    sa.Column("probability_before", sa.Float(), nullable=False),
-    sa.Column("band", sa.Text(), nullable=False),
-    sa.Column("expected_loss_minor", sa.BigInteger()),
-    sa.Column("currency", sa.Text()),
-    sa.Index("early_warnings_as_of", "as_of_us"),
-    sqlite_autoincrement=True,
-)
-
-warned_customers = sa.Table(
-    "warned_customers",
-    metadata,
-    sa.Column("customer_key", sa.Text(), primary_key=True),
-    sa.Column("warned_us", sa.BigInteger(), nullable=False),
-    sa.Column("armed", sa.Boolean(), nullable=False),
-    sqlite_with_rowid=False,
-)
-
-visitor_links = sa.Table(
-    "visitor_links",
-    metadata,
-    sa.Column("seq", sa.Integer(), primary_key=True, autoincrement=True),
-    sa.Column("anonymous_key", sa.Text(), nullable=False),
-    sa.Column("from_seq", sa.BigInteger(), nullable=False),  # the accepted event that made the link
-    sa.Column("customer_key", sa.Text()),  # null where the customer was forgotten
-    sa.Column("linked_us", sa.BigInteger(), nullable=False),
-    sa.Index("visitor_links_anonymous_key", "anonymous_key", "from_seq", unique=True),
-    sa.Index("visitor_links_customer_key", "customer_key"),
-    sqlite_autoincrement=True,
-)
-
-_APPEND_ONLY = tuple(
-    f"CREATE TRIGGER IF NOT EXISTS promotions_no_{verb.lower()} BEFORE {verb} ON promotions "
-    "BEGIN SELECT RAISE(ABORT, 'the promotion log is append-only'); END"
-    for verb in ("UPDATE", "DELETE")
-)
-_UPGRADES = {
-    1: ("ALTER TABLE decisions ADD COLUMN propensities TEXT",),
-    2: ("ALTER TABLE decisions ADD COLUMN placement TEXT", "ALTER TABLE decisions ADD COLUMN request TEXT"),
-}
-"""By schema found, what makes the next one of it; rows are kept."""
+_CHECKED_AT_START_BYTES = 1 << 30
+"""A file of this size is checked in about a second and a half."""
 _NEWER = sa.select(accepted_events).where(accepted_events.c.seq > sa.bindparam("seq")).order_by(accepted_events.c.seq)
 _NEWER_LINKS = sa.select(visitor_links).where(visitor_links.c.seq > sa.bindparam("seq")).order_by(visitor_links.c.seq)
 
@@ -164,40 +54,62 @@ _NEWER_LINKS = sa.select(visitor_links).where(visitor_links.c.seq > sa.bindparam
 class Store:
     """An open database. Safe to use from several threads; each process opens its own."""
 
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
-        self._writing = engine.execution_options(holdfast_write=True)
-        self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
+    def __init__(self, engines: Engines) -> None:
+        self._engines = engines
 
     @classmethod
-    def open(cls, path: Path, *, lock_timeout_ms: int = 2_000) -> Store:
+    def open(cls, where: Path | str, *, lock_timeout_ms: int = 2_000, check: bool = False) -> Store:
         """Open the database, making it where there is none; one of an older version is brought up to date, rows kept.
 
+        Args:
+            where: the path of an SQLite file, or the URL of a PostgreSQL database.
+            lock_timeout_ms: how long to wait for the turn of other writers.
+            check: look an SQLite file of at most a GiB over for damage first.
+
         Raises:
-            UnavailableError: another process holds the lock for longer than `lock_timeout_ms`.
-            ArtefactError: the file is not a database, or was written by a newer version.
+            UnavailableError: another process holds the lock for longer than `lock_timeout_ms`, or no server answers.
+            ArtefactError: the file is not a database, is damaged, or was written by a newer version.
+            ConfigurationError: the URL cannot be used, or the server could lose what it confirmed.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)), pool_size=4, max_overflow=8)
-        sa.event.listen(engine, "connect", _Pragmas(lock_timeout_ms))
-        sa.event.listen(engine, "begin", _begin)
-        store = cls(engine)
-        with store.write() as connection:
-            found = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
-            if found > SCHEMA_VERSION:
-                raise ArtefactError(f"the store has schema {found}, this version knows {SCHEMA_VERSION}; upgrade first")
-            for version in range(found or SCHEMA_VERSION, SCHEMA_VERSION):
-                for statement in _UPGRADES[version]:
-                    connection.exec_driver_sql(statement)
-            metadata.create_all(connection)
-            for statement in _APPEND_ONLY:
-                connection.exec_driver_sql(statement)
-            connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        store = cls(open_engines(where, lock_timeout_ms))
+        try:
+            if check and store._n_bytes() <= _CHECKED_AT_START_BYTES:
+                store.check()
+            with store.read() as connection:
+                found = found_version(connection)
+            if found != HEAD:
+                with store.write() as connection:
+                    migrate(connection)
+        except BaseException:
+            store.close()
+            raise
         return store
+
+    @staticmethod
+    def exists(where: Path | str) -> bool:
+        """Whether a service has made its store there; a database by URL is taken for one."""
+        return is_url(where) or Path(where).exists()
 
     def close(self) -> None:
         """Close every connection."""
-        self._engine.dispose()
+        self._engines.base.dispose()
+
+    def _n_bytes(self) -> int:
+        path = self._engines.base.url.database
+        on_file = self._engines.base.dialect.name == "sqlite" and path is not None and Path(path).exists()
+        return Path(str(path)).stat().st_size if on_file else 0
+
+    def check(self) -> None:
+        """Look a whole SQLite file over for damage; PostgreSQL checks its own.
+
+        Raises:
+            ArtefactError: it is damaged.
+        """
+        if self._engines.base.dialect.name != "sqlite":
+            return
+        with self.read() as connection:
+            if connection.exec_driver_sql("PRAGMA quick_check(1)").scalars().all() != ["ok"]:
+                raise ArtefactError("the store is damaged; move it away and restore a backup: holdfast store restore")
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
@@ -206,13 +118,19 @@ class Store:
         Raises:
             UnavailableError: another process holds the lock; nothing was changed.
         """
-        with _translated(), self._writing.begin() as connection:
+        with translated(), self._engines.writing.begin() as connection:
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A connection for single statements that change nothing; it never waits for a writer."""
-        with _translated(), self._reading.connect() as connection:
+        with translated(), self._engines.reading.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sa.Connection]:
+        """A connection whose statements all see one moment, however long they take; it never waits for a writer."""
+        with translated(), self._engines.snapshot.begin() as connection:
             yield connection
 
     def append_events(self, connection: sa.Connection, rows: Sequence[dict[str, Any]], recorded_us: int) -> list[bool]:
@@ -250,8 +168,8 @@ class Store:
 
     def tail(self) -> Tail:
         """A reader of accepted events with a connection of its own."""
-        with _translated():
-            return Tail(self._reading.connect())
+        with translated():
+            return Tail(self._engines.reading.connect())
 
 
 class Tail:
@@ -262,50 +180,24 @@ class Tail:
 
     def after(self, seq: int) -> Sequence[sa.RowMapping]:
         """Accepted events with a higher sequence number, in order."""
-        with _translated():
-            return self._connection.execute(_NEWER, {"seq": seq}).mappings().all()
+        return self._rows(_NEWER, seq)
 
     def links_after(self, seq: int) -> Sequence[sa.RowMapping]:
         """Links of visitors with a higher number of their own, in order.
 
         A link is committed with the event that makes it: read after the events, none is missing for any of them.
         """
-        with _translated():
-            return self._connection.execute(_NEWER_LINKS, {"seq": seq}).mappings().all()
+        return self._rows(_NEWER_LINKS, seq)
 
     def close(self) -> None:
         """Give the connection back."""
         self._connection.close()
 
-
-class _Pragmas:
-    """Sets a new connection up; transactions begin where `_begin` says, not where the driver guesses."""
-
-    def __init__(self, lock_timeout_ms: int) -> None:
-        self.lock_timeout_ms = lock_timeout_ms
-
-    def __call__(self, connection: sqlite3.Connection, _record: object) -> None:
-        connection.isolation_level = None
-        for pragma in (f"busy_timeout = {self.lock_timeout_ms}", "journal_mode = WAL", "synchronous = FULL"):
-            connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin(connection: sa.Connection) -> None:
-    if connection.get_execution_options().get("holdfast_write"):
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Our errors for the driver's, without their statements and parameters."""
-    try:
-        yield
-    except DBAPIError as error:
-        code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise UnavailableError("the store is locked by another process; nothing was changed, try again") from None
-        if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-            raise ArtefactError("the store is not a database or is damaged; restore it from a copy") from None
-        if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-            raise UnavailableError("the store cannot be written; check the disk's space and rights") from None
-        raise
+    def _rows(self, query: sa.Select[Any], seq: int) -> Sequence[sa.RowMapping]:
+        with translated():
+            try:
+                return self._connection.execute(query, {"seq": seq}).mappings().all()
+            except DBAPIError as error:
+                if error.connection_invalidated:  # the server went away: the next call connects anew
+                    self._connection.rollback()
+                raise

@@ -133,7 +133,7 @@ def test_a_store_of_the_first_schema_is_brought_up_to_date_and_keeps_its_rows(tm
         store = Store.open(path)
         with store.read() as connection:
             kept = connection.execute(sa.select(decisions)).mappings().one()
-            assert connection.exec_driver_sql("PRAGMA user_version").scalar_one() == 3
+            assert connection.exec_driver_sql("PRAGMA user_version").scalar_one() == 4
         assert (kept["decision_id"], kept["item_ids"], kept["propensities"]) == ("r-1", '["a"]', None)
         store.close()
     log = DecisionLog(Store.open(path), capacity=10, count=lambda _outcome, _n: None)
@@ -151,7 +151,7 @@ def test_an_upgraded_store_has_the_columns_of_a_new_one(store: Store, tmp_path: 
     old.execute(OLD_DECISIONS)
     old.execute("PRAGMA user_version = 1")
     old.close()
-    columns = [sa.inspect(one._engine).get_columns("decisions") for one in (store, Store.open(path))]
+    columns = [sa.inspect(one._engines.base).get_columns("decisions") for one in (store, Store.open(path))]
     assert [column["name"] for column in columns[0]] == [column["name"] for column in columns[1]]
 
 

@@ -304,7 +304,8 @@ def test_a_store_from_before_links_gets_their_table(tmp_path: Path) -> None:
     path = tmp_path / "service.db"
     Store.open(path).close()
     old = sqlite3.connect(path, isolation_level=None)
-    old.execute("DROP TABLE visitor_links")
+    for statement in ("DROP TABLE visitor_links", "DROP TABLE store_version", "PRAGMA user_version = 2"):
+        old.execute(statement)
     old.close()
     store = Store.open(path)
     assert store.tail().links_after(-1) == []

@@ -1,0 +1,1 @@
+"""One module a version, each named by its number; none is changed once it was released."""

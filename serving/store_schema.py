@@ -1,0 +1,147 @@
+"""The tables of the store, as this version reads and writes them, in SQLite and in PostgreSQL alike.
+
+What makes a database have them are the migrations (`serving.migrations`): who changes a table here adds one there, and
+a test compares the two.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from features.schema import EVENTS
+
+__all__ = [
+    "EVENT_FIELDS",
+    "EventRow",
+    "accepted_events",
+    "decisions",
+    "early_warnings",
+    "metadata",
+    "promotions",
+    "rollouts",
+    "visitor_links",
+    "warned_customers",
+]
+
+metadata = sa.MetaData()
+
+_Number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # SQLite counts rows by an INTEGER alone, of 64 bits too
+
+
+def _seq() -> sa.Column[Any]:
+    """The number of a row; writers take turns, so that a lower one never appears after a higher one."""
+    return sa.Column("seq", _Number, primary_key=True, autoincrement=True)
+
+
+def _event_column(name: str, kind: pa.DataType, required: bool) -> sa.Column[Any]:
+    """Instants are kept as int64 microseconds, the rest as it is."""
+    whole = pa.types.is_integer(kind) or pa.types.is_timestamp(kind)
+    return sa.Column(name, sa.BigInteger() if whole else sa.Text(), nullable=not required)
+
+
+EVENT_FIELDS: tuple[str, ...] = EVENTS.names
+
+EventRow = sa.RowMapping
+"""An accepted event as read: EVENT_FIELDS with instants in microseconds, `seq` and `sealed_version`."""
+
+_UNSEALED = sa.text("sealed_version IS NULL")
+
+accepted_events = sa.Table(
+    "accepted_events",
+    metadata,
+    _seq(),
+    *(_event_column(column.name, column.type, column.required) for column in EVENTS.columns),
+    sa.Column("sealed_version", sa.BigInteger(), nullable=True),
+    sa.Index("accepted_events_event_id", "event_id", unique=True),
+    sa.Index("accepted_events_unsealed", "seq", sqlite_where=_UNSEALED, postgresql_where=_UNSEALED),
+    sqlite_autoincrement=True,
+)
+
+decisions = sa.Table(
+    "decisions",
+    metadata,
+    _seq(),
+    sa.Column("decision_id", sa.Text(), nullable=False),  # no index: random ids would touch a page of it a row
+    sa.Column("kind", sa.Text(), nullable=False),
+    sa.Column("customer_key", sa.Text()),
+    sa.Column("as_of_us", sa.BigInteger(), nullable=False),
+    sa.Column("release", sa.Text(), nullable=False),
+    sa.Column("experiment", sa.Text(), nullable=False),
+    sa.Column("arm", sa.Text(), nullable=False),
+    sa.Column("churn_probability", sa.Float()),
+    sa.Column("item_ids", sa.Text()),
+    sa.Column("fingerprint", sa.Text()),
+    sa.Column("feature_values", sa.LargeBinary()),
+    sa.Column("propensities", sa.Text()),
+    sa.Column("placement", sa.Text()),
+    sa.Column("request", sa.Text()),
+)
+
+rollouts = sa.Table(
+    "rollouts",
+    metadata,
+    sa.Column("id", sa.Integer(), primary_key=True, autoincrement=False),
+    sa.Column("revision", sa.Integer(), nullable=False),
+    sa.Column("champion", sa.Text(), nullable=False),
+    sa.Column("challenger", sa.Text()),
+    sa.Column("previous", sa.Text()),
+    sa.Column("share", sa.Float(), nullable=False),
+    sa.Column("salt", sa.Text(), nullable=False),
+    sa.CheckConstraint("id = 1"),
+)
+
+promotions = sa.Table(
+    "promotions",
+    metadata,
+    _seq(),
+    sa.Column("at_us", sa.BigInteger(), nullable=False),
+    sa.Column("who", sa.Text(), nullable=False),
+    sa.Column("action", sa.Text(), nullable=False),
+    sa.Column("before", sa.Text(), nullable=False),
+    sa.Column("after", sa.Text(), nullable=False),
+    sa.Column("why", sa.Text(), nullable=False),
+    sa.Column("figures", sa.Text(), nullable=False),
+)
+"""The promotion log; triggers refuse every change and removal of a row."""
+
+early_warnings = sa.Table(
+    "early_warnings",
+    metadata,
+    _seq(),
+    sa.Column("customer_key", sa.Text(), nullable=False),
+    sa.Column("as_of_us", sa.BigInteger(), nullable=False),
+    sa.Column("release", sa.Text(), nullable=False),
+    sa.Column("rise", sa.Float(), nullable=False),
+    sa.Column("churn_probability", sa.Float(), nullable=False),
+    sa.Column("probability_before", sa.Float(), nullable=False),
+    sa.Column("band", sa.Text(), nullable=False),
+    sa.Column("expected_loss_minor", sa.BigInteger()),
+    sa.Column("currency", sa.Text()),
+    sa.Index("early_warnings_as_of", "as_of_us"),
+    sqlite_autoincrement=True,
+)
+
+warned_customers = sa.Table(
+    "warned_customers",
+    metadata,
+    sa.Column("customer_key", sa.Text(), primary_key=True),
+    sa.Column("warned_us", sa.BigInteger(), nullable=False),
+    sa.Column("armed", sa.Boolean(), nullable=False),
+    sqlite_with_rowid=False,
+)
+
+visitor_links = sa.Table(
+    "visitor_links",
+    metadata,
+    _seq(),
+    sa.Column("anonymous_key", sa.Text(), nullable=False),
+    sa.Column("from_seq", sa.BigInteger(), nullable=False),  # the accepted event that made the link
+    sa.Column("customer_key", sa.Text()),  # null where the customer was forgotten
+    sa.Column("linked_us", sa.BigInteger(), nullable=False),
+    sa.Index("visitor_links_anonymous_key", "anonymous_key", "from_seq", unique=True),
+    sa.Index("visitor_links_customer_key", "customer_key"),
+    sqlite_autoincrement=True,
+)
