@@ -40,7 +40,8 @@ from features.workspace import Workspace
 from serving.catalogue import Catalogue
 from serving.policy import Policy
 from serving.recommender import Recommender, RecommenderSettings
-from serving.release import load_release, write_release
+from serving.release import write_release
+from serving.releases import load_named
 from serving.sources.popularity import PopularitySource
 from serving.trees import Trees
 from training.batch_scorer import ScoreOptions
@@ -49,6 +50,7 @@ from training.churn import choose_bands, fit_churn
 from training.churn_settings import ChurnSettings
 from training.cutoffs import observed_span, split_in_time
 from training.reason_choice import reasons_for
+from training.release_keys import signing_key
 from training.score_sources import newest_snapshot
 from training.segment_settings import SegmentSettings
 from training.segments import fit_segments
@@ -82,6 +84,7 @@ def make_workspace(root: Path, n_customers: int, scale: float) -> None:
     write_release(
         workspace.releases,
         name=RELEASE,
+        key=signing_key(workspace),
         created_at_us=end_us,
         feature_set=CHURN_FEATURES,
         churn=model,
@@ -136,7 +139,7 @@ def matrix(workspace: Workspace) -> np.ndarray:
 
 
 def _trees(workspace: Workspace, *, everything: bool) -> list[lgb.Booster]:
-    model = load_release(workspace.releases / RELEASE, CHURN_FEATURES).churn
+    model = load_named(RELEASE, workspace).churn
     numbers = [window.amount for window in model.value_windows] + ([model.timing.quantity] if model.timing else [])
     wanted: list[Trees | None] = [model.trees, *(number.location.trees for number in numbers if everything)]
     return [lgb.Booster(model_str=trees.text) for trees in wanted if trees is not None]

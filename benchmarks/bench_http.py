@@ -34,8 +34,7 @@ from features.churn_features import CHURN_FEATURES
 from features.instants import format_instant
 from features.workspace import Workspace
 from serving.churn_model import ChurnModel
-from serving.release import load_release
-from serving.releases import newest_release
+from serving.releases import load_named, newest_release
 from serving.settings import ServiceSettings, serve_command
 from training.demo import MARKER, free_port, prepare, simulate_and_import
 from training.feature_jobs import build_features
@@ -209,7 +208,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         workspace, release, ids = make_workspace(arguments.shop or folder / "shop", arguments.scale)
-        save_for_mlflow(load_release(workspace.releases / release, CHURN_FEATURES).churn, folder / "model")
+        save_for_mlflow(load_named(release, workspace).churn, folder / "model")
         asked = cases(*start_all(stack, workspace, release, folder), workspace, ids)
         found: dict[str, list[Load]] = {case.name: [] for case in asked}
         for case in asked:

@@ -50,6 +50,7 @@ from tests.tiny_shop import churn_model
 from training.batch_recommendation import SlateOptions, slate_chunks
 from training.demo import free_port
 from training.fitted_sources import SourceSettings
+from training.release_keys import signing_key
 from training.sources.als import AlsSettings, fit_als
 
 K, CANDIDATES = 20, 200
@@ -164,6 +165,7 @@ def release_world(world: World, folder: Path) -> None:
     write_release(
         workspace.releases,
         name="r-bench",
+        key=signing_key(workspace),
         created_at_us=AS_OF_US,
         feature_set=CHURN_FEATURES,
         churn=churn_model(0.0),

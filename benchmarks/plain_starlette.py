@@ -16,13 +16,13 @@ from starlette.routing import Route
 from features.churn_features import CHURN_FEATURES
 from features.pseudonyms import Pseudonyms
 from features.workspace import Workspace
-from serving.release import load_release
+from serving.releases import load_named
 
 
 def create() -> Starlette:
     """One route: the row of a customer, one prediction, a small answer."""
     workspace = Workspace(Path(os.environ["BENCH_WORKSPACE"]))
-    release = load_release(workspace.releases / os.environ["BENCH_RELEASE"], CHURN_FEATURES)
+    release = load_named(os.environ["BENCH_RELEASE"], workspace)
     pseudonyms = Pseudonyms.load(workspace.pseudonym_keys)
     table = pq.read_table(max(workspace.snapshots.glob("*.parquet")))
     values = np.column_stack([table[name].to_numpy() for name in CHURN_FEATURES.names])

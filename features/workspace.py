@@ -45,6 +45,16 @@ class Workspace:
         return self.root / "keys" / "pseudonyms.json"
 
     @property
+    def release_signing_key(self) -> Path:
+        """The key that signs the releases made here; readable by the owner alone, never needed to serve."""
+        return self.root / "keys" / "release-signing.json"
+
+    @property
+    def trusted_release_keys(self) -> Path:
+        """The public keys whose releases are loaded; no secret."""
+        return self.root / "keys" / "release-trusted.json"
+
+    @property
     def quarantine(self) -> Path:
         """Rows that an import could not accept, one file an import."""
         return self.root / "quarantine"

@@ -14,16 +14,37 @@ from typing import NamedTuple
 
 import numpy as np
 
+from features.churn_features import CHURN_FEATURES
 from features.errors import ArtefactError, HoldfastError
 from features.feature_set import FeatureSet
+from features.workspace import Workspace
 from serving.assignment import Arm, arm_of
-from serving.release import MANIFEST, Release, load_release
+from serving.release import Release, load_release
+from serving.release_files import MANIFEST
+from serving.release_refusal import ReleaseRefusedError
+from serving.release_signature import TrustedKeys
 from serving.rollout import NO_EXPERIMENT, RolloutState
 from serving.storefronts import Storefronts
 
-__all__ = ["Releases", "Routed", "Served", "known_releases", "newest_release", "release_folder"]
+__all__ = [
+    "Refused",
+    "Releases",
+    "Routed",
+    "Served",
+    "known_releases",
+    "load_named",
+    "newest_release",
+    "release_folder",
+]
 
 log = logging.getLogger("holdfast.releases")
+
+
+class Refused(NamedTuple):
+    """Why a release is not served: a stable reason (see `release_refusal`), and a sentence."""
+
+    reason: str
+    detail: str
 
 
 class Routed(NamedTuple):
@@ -55,18 +76,23 @@ class Served:
 
 
 class Releases:
-    """Keeps what is served in step with the rollout state. `served` is read by requests, `update` runs beside them."""
+    """Keeps what is served in step with the rollout state. `served` is read by requests, `update` runs beside them.
+
+    `trusted` is asked at each load, so that a key which is added counts at once.
+    """
 
     def __init__(
         self,
         resolve: Callable[[str], Path],
         feature_set: FeatureSet,
+        trusted: Callable[[], TrustedKeys],
         storefronts: Storefronts,
         *,
         refused: Callable[[], None] | None = None,
     ) -> None:
         self.served: Served | None = None
-        self.refusals: dict[str, str] = {}
+        self.refusals: dict[str, Refused] = {}
+        self._trusted = trusted
         self._resolve = resolve
         self._feature_set = feature_set
         self._storefronts = storefronts
@@ -75,7 +101,7 @@ class Releases:
 
     def update(self, state: RolloutState) -> None:
         """Load what the state names and is not loaded, then serve it; on a refusal go on serving what is served."""
-        refusals: dict[str, str] = {}
+        refusals: dict[str, Refused] = {}
         champion = self._load(state.champion, refusals)
         challenger = None if state.challenger is None else self._load(state.challenger, refusals)
         self.refusals = refusals  # at once: readers never see it half made
@@ -85,25 +111,32 @@ class Releases:
             self._loaded = {name: release for name, release in self._loaded.items() if name in kept}
         self._storefronts.keep([one.recommender for one in self._loaded.values() if one.recommender is not None])
 
-    def _load(self, name: str, refusals: dict[str, str]) -> Release | None:
+    def _load(self, name: str, refusals: dict[str, Refused]) -> Release | None:
         if name not in self._loaded:
             try:
-                release = load_release(self._resolve(name), self._feature_set)
-                _check_name(name, release)
-                self._warm(release)
+                self._loaded[name] = self._verified(name)
+            except ReleaseRefusedError as error:
+                refusals[name] = self._refuse(name, Refused(error.reason, str(error)))
             except HoldfastError as error:
-                refusals[name] = self._refuse(name, str(error))
-                return None
+                refusals[name] = self._refuse(name, Refused(error.code, str(error)))
             except OSError as error:
-                refusals[name] = self._refuse(name, f"its files cannot be read ({type(error).__name__})")
-                return None
-            self._loaded[name] = release
-        return self._loaded[name]
+                why = f"its files cannot be read ({type(error).__name__})"
+                refusals[name] = self._refuse(name, Refused("unreadable", why))
+        return self._loaded.get(name)
 
-    def _refuse(self, name: str, why: str) -> str:
+    def _verified(self, name: str) -> Release:
+        trusted = self._trusted()
+        if trusted.accept_unsigned:
+            log.warning("loading release %s though releases without a signature are accepted: development only", name)
+        release = load_release(self._resolve(name), self._feature_set, trusted)
+        _check_name(name, release)
+        self._warm(release)
+        return release
+
+    def _refuse(self, name: str, why: Refused) -> Refused:
         """Tell of a refusal once, not again at every try."""
         if self.refusals.get(name) != why:
-            log.error("release %s refused: %s", name, why)
+            log.error("release %s refused (%s): %s", name, why.reason, why.detail)
             if self._refused is not None:
                 self._refused()
         return why
@@ -121,7 +154,7 @@ class Releases:
 def _check_name(asked: str, release: Release) -> None:
     """What answers say of themselves must be what the promotion log says was set (a name, a tag or a path)."""
     if release.name != Path(asked.rpartition(":")[2]).name:
-        raise ArtefactError(f"what lies there calls itself {release.name}; put it where its name leads")
+        raise ReleaseRefusedError("name", f"what lies there calls itself {release.name}; put it where its name leads")
 
 
 def release_folder(name: str, releases: Path) -> Path:
@@ -134,6 +167,16 @@ def release_folder(name: str, releases: Path) -> Path:
         if (folder / MANIFEST).is_file():
             return folder
     raise ArtefactError("there is no release of this name in the workspace or the model store; make one first")
+
+
+def load_named(name: str, workspace: Workspace) -> Release:
+    """The release of this name, or at this path, verified by the keys that the workspace trusts, then loaded.
+
+    Raises:
+        ArtefactError: there is none, or it is refused.
+    """
+    trusted = TrustedKeys.load(workspace.trusted_release_keys)
+    return load_release(release_folder(name, workspace.releases), CHURN_FEATURES, trusted)
 
 
 def known_releases(releases: Path) -> list[str]:

@@ -123,7 +123,7 @@ class Runtime:
             store,
             Pseudonyms.load_or_create(places.pseudonym_keys),
             histories,
-            Releases(resolve, CHURN_FEATURES, storefronts, refused=metrics.refusals.inc),
+            Releases(resolve, CHURN_FEATURES, settings.trusted, storefronts, refused=metrics.refusals.inc),
             intake,
             decisions,
             storefronts,
@@ -149,7 +149,8 @@ class Runtime:
     def why_not_ready(self) -> str:
         """What is missing before the service can answer."""
         if self.releases.refusals:
-            return "; ".join(f"release {name} was refused: {why}" for name, why in self.releases.refusals.items())
+            refused = self.releases.refusals.items()
+            return "; ".join(f"release {name} was refused: {why.detail}" for name, why in refused)
         return "no release is set; make one and set it, then this service loads it by itself"
 
     def poll(self) -> None:

@@ -13,11 +13,13 @@ from pathlib import Path
 
 from features.errors import ConfigurationError
 from features.workspace import Workspace
+from serving.release_signature import TrustedKeys
 
 __all__ = ["ServeCommand", "ServiceSettings", "serve_command", "service_settings"]
 
 PREFIX = "HOLDFAST_"
 SERVICE = "serving.service:HoldfastService"
+_FLAGS = ("true", "false")
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class ServiceSettings:
     """Settings of one service process group.
 
     `release` seeds an empty rollout state only: afterwards the state in the store decides what is served.
+    `trusted_keys` are public keys, or the path of a file of them, in place of the workspace's own.
+    `accept_unsigned_releases` is for development alone: anybody who can write a folder then decides what is served.
     `clock_shift_us` is added to the machine's clock: for a log that ended in the past, "now" can be its last day.
     """
 
@@ -41,11 +45,13 @@ class ServiceSettings:
     reasons_count: int = 3
     recommendation_ttl_s: int = 300
     clock_shift_us: int = 0
+    trusted_keys: str | None = None
+    accept_unsigned_releases: bool = False
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, int) and value < 1 and field.name != "clock_shift_us":
+            if isinstance(value, int) and not isinstance(value, bool) and value < 1 and field.name != "clock_shift_us":
                 raise ConfigurationError(f"{PREFIX}{field.name.upper()} is {value}; it must be at least 1")
         if self.port > 65_535:
             raise ConfigurationError(f"{PREFIX}PORT is {self.port}; it must be at most 65535")
@@ -54,6 +60,17 @@ class ServiceSettings:
     def places(self) -> Workspace:
         """The paths inside the workspace."""
         return Workspace(self.workspace)
+
+    def trusted(self) -> TrustedKeys:
+        """The keys whose releases are served, as they are now.
+
+        Raises:
+            ConfigurationError: `trusted_keys` is neither keys nor a file that is there.
+            ArtefactError: a file of keys holds something else.
+        """
+        given = self.trusted_keys
+        found = TrustedKeys.load(self.places.trusted_release_keys) if given is None else TrustedKeys.read(given)
+        return dataclasses.replace(found, accept_unsigned=self.accept_unsigned_releases)
 
 
 def service_settings(environment: Mapping[str, str]) -> ServiceSettings:
@@ -70,7 +87,8 @@ def service_settings(environment: Mapping[str, str]) -> ServiceSettings:
     features.errors.ConfigurationError: unknown setting HOLDFAST_PROT; known: HOLDFAST_WORKSPACE, HOLDFAST_RELEASE, \
 HOLDFAST_HOST, HOLDFAST_PORT, HOLDFAST_WORKERS, HOLDFAST_MAX_BODY_BYTES, HOLDFAST_MAX_PENDING_EVENTS, \
 HOLDFAST_MAX_PENDING_DECISIONS, HOLDFAST_LOCK_TIMEOUT_MS, HOLDFAST_ROLLOUT_POLL_MS, \
-HOLDFAST_REASONS_COUNT, HOLDFAST_RECOMMENDATION_TTL_S, HOLDFAST_CLOCK_SHIFT_US
+HOLDFAST_REASONS_COUNT, HOLDFAST_RECOMMENDATION_TTL_S, HOLDFAST_CLOCK_SHIFT_US, \
+HOLDFAST_TRUSTED_KEYS, HOLDFAST_ACCEPT_UNSIGNED_RELEASES
     """
     fields = {PREFIX + field.name.upper(): field for field in dataclasses.fields(ServiceSettings)}
     given: dict[str, object] = {}
@@ -88,6 +106,10 @@ HOLDFAST_REASONS_COUNT, HOLDFAST_RECOMMENDATION_TTL_S, HOLDFAST_CLOCK_SHIFT_US
 def _typed(name: str, kind: str, text: str) -> object:
     if kind == "Path":
         return Path(text)
+    if kind == "bool":
+        if text not in _FLAGS:
+            raise ConfigurationError(f"{name} must be true or false")
+        return text == "true"
     if kind != "int":
         return text
     try:
@@ -99,7 +121,11 @@ def _typed(name: str, kind: str, text: str) -> object:
 def environment_of(settings: ServiceSettings) -> dict[str, str]:
     """The mapping that `service_settings` reads back to the same settings."""
     pairs = ((field.name, getattr(settings, field.name)) for field in dataclasses.fields(settings))
-    return {PREFIX + name.upper(): str(value) for name, value in pairs if value is not None}
+    return {
+        PREFIX + name.upper(): str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in pairs
+        if value is not None
+    }
 
 
 @dataclass(frozen=True)

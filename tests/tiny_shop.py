@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,13 +25,16 @@ from serving.linear_part import LinearPart
 from serving.policy import Policy
 from serving.recipe import Recipe
 from serving.recommender import Recommender, RecommenderSettings
-from serving.release import MANIFEST, write_release
+from serving.release import write_release
+from serving.release_files import MANIFEST
+from serving.release_signature import SIGNATURE, SigningKey, TrustedKeys
 from serving.segments import Segmentation
 from serving.sources.buy_again import BuyAgainSource
 from serving.sources.factors import FactorSource
 from serving.sources.popularity import PopularitySource
 from serving.trees import Trees
 from tests.event_tables import event, event_table, us
+from training.release_keys import adopt
 
 NOW_US = us("2024-03-01")
 ITEMS = ("apple", "bread", "cheese", "dates", "eggs")
@@ -60,9 +62,11 @@ class TinyShop:
 
         `recipes` are the shipped ones where none are given.
         """
+        adopt(self.workspace, KEY)
         write_release(
             self.workspace.releases,
             name=name,
+            key=KEY,
             created_at_us=NOW_US,
             feature_set=CHURN_FEATURES,
             churn=churn or churn_model(base),
@@ -76,14 +80,19 @@ class TinyShop:
         return name
 
 
-def edit_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change the manifest and make its own sha256 fit again: what only the later checks can find."""
+KEY = SigningKey(bytes(range(32)))
+"""What signs the releases of tests."""
+
+TRUSTED = TrustedKeys.of(KEY.public)
+
+
+def edit_manifest(folder: Path, change: Callable[[dict[str, Any]], object], key: SigningKey = KEY) -> None:
+    """Change the manifest and sign it again: what only the later checks can find."""
     path = folder / MANIFEST
     manifest = json.loads(path.read_text())
     change(manifest)
-    del manifest["sha256"]
-    written = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-    path.write_text(json.dumps({**manifest, "sha256": hashlib.sha256(written.encode()).hexdigest()}))
+    path.write_text(json.dumps(manifest))
+    (folder / SIGNATURE).write_bytes(key.sign(path.read_bytes()))
 
 
 def tiny_shop(root: Path) -> TinyShop:

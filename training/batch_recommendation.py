@@ -20,7 +20,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.churn_features import CHURN_FEATURES
 from features.errors import ConfigurationError, DataError
 from features.instants import format_instant
 from features.workspace import Workspace
@@ -29,7 +28,8 @@ from serving.filter_language import parse_filter
 from serving.filter_masks import mask_of
 from serving.ranking import Asked, Ranked
 from serving.recommender import Recommender
-from serving.release import Release, load_release
+from serving.release import Release
+from serving.releases import load_named
 from serving.sources.histories import Histories
 from serving.sources.source import Bools, Excluded
 from training.batch_scoring import default_release
@@ -220,7 +220,7 @@ def slate_chunks(
 
 
 def _loaded(workspace: Workspace, release_name: str | None) -> tuple[Release, Recommender]:
-    release = load_release(workspace.releases / (release_name or default_release(workspace)), CHURN_FEATURES)
+    release = load_named(release_name or default_release(workspace), workspace)
     if release.recommender is None:
         raise ConfigurationError(f"the release {release.name} was made of a table and recommends nothing; name another")
     return release, release.recommender

@@ -23,8 +23,8 @@ from features.instants import format_instant
 from features.workspace import Workspace
 from serving.churn_answers import model_of
 from serving.lifecycle import STAGES
-from serving.release import Release, load_release
-from serving.releases import known_releases, newest_release
+from serving.release import Release
+from serving.releases import known_releases, load_named, newest_release
 from serving.rollout import read_rollout
 from serving.score_book import BOOK, BookFacts, list_books, write_book
 from serving.segments import LANGUAGES
@@ -103,7 +103,7 @@ def score_job(
             "the stored table; store it first (holdfast features build --table FILE) and score without --table, or "
             "leave out --book for a file alone"
         )
-    release = load_release(workspace.releases / (release_name or default_release(workspace)), CHURN_FEATURES)
+    release = load_named(release_name or default_release(workspace), workspace)
     if given is not None or release.table is not None:
         source = _table_source(workspace, release, given, as_of_us, progress)
     elif source is None:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from features.churn_features import CHURN_FEATURES
 from features.customer_view import CustomerView
 from features.errors import ConfigurationError, NotEnoughDataError
 from features.instants import format_instant, parse_instant
@@ -22,8 +21,7 @@ from features.workspace import Workspace
 from serving.arranging import RANKED
 from serving.kept_requests import request_again
 from serving.recipe import Recipe
-from serving.release import load_release
-from serving.releases import newest_release, release_folder
+from serving.releases import load_named, newest_release
 from serving.storefront import Storefront
 from training.log_data import Progress, read_log, silent
 from training.logged_recommendations import (
@@ -82,8 +80,7 @@ def judge_ranking(
         NotEnoughDataError: nothing was explored, shown and had its window since then at a placement of the release.
         FilterError, ConfigurationError: the release cannot follow what a call wanted; it would have answered nothing.
     """
-    folder = release_folder(release_name or newest_release(workspace.releases), workspace.releases)
-    release = load_release(folder, CHURN_FEATURES)
+    release = load_named(release_name or newest_release(workspace.releases), workspace)
     made_us = parse_instant(str(release.manifest["created_at"]))
     if release.recommender is None:
         raise ConfigurationError(f"the release {release.name} was made of a table and recommends nothing; name another")

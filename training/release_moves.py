@@ -19,8 +19,7 @@ from features.tables import IDENTITIES, read_table
 from features.workspace import Workspace
 from serving.bands import Bands
 from serving.churn_model import ChurnModel
-from serving.release import load_release
-from serving.releases import release_folder
+from serving.releases import load_named
 from training.band_costs import bands_for
 from training.band_moves import BANDS, LEVEL, BandMoves, Side, band_moves, causes_of_change, log_odds_of
 from training.churn_files import read_churn_parts
@@ -139,7 +138,7 @@ def contender(name: str, workspace: Workspace, registry: Registry, settings: Set
         ArtefactError: there is neither, or its files were altered.
     """
     if not (name.isdecimal() or registry.find(CHURN, name) is not None):
-        release = load_release(release_folder(name, workspace.releases), CHURN_FEATURES)
+        release = load_named(name, workspace)
         made_of = release.manifest["provenance"].get("churn", {}).get("version")
         return Contender(
             release.name,

@@ -1,7 +1,8 @@
 """Assemble a release from registered models and copy it into BentoML's model store.
 
-A release is named by its content: the same models, bands and policy give the same name, and releasing them again
-changes nothing. BentoML is told the store's folder on every call; its global home is not looked at.
+A release is named by its content and the key that signs it: the same models, bands and policy give the same name, and
+releasing them again changes nothing; with another key or format they become another release. BentoML is told the
+store's folder on every call; its global home is not looked at.
 """
 
 from __future__ import annotations
@@ -23,10 +24,13 @@ from serving.policy import Policy
 from serving.recipe import Recipe, load_recipes
 from serving.recommender import Recommender
 from serving.release import load_release, write_release
+from serving.release_files import RELEASE_FORMAT
+from serving.release_signature import TrustedKeys
 from training.band_costs import bands_for
 from training.churn_files import ChurnParts, read_churn_parts
 from training.cost_settings import CostSettings
 from training.registry import CHAMPION, CHURN, RECOMMENDER, ModelVersion, Registry
+from training.release_keys import signing_key
 from training.release_settings import ReleaseSettings
 
 # BentoML reads this when a model is saved, and would report the saving; an entry point may have set it already.
@@ -83,11 +87,13 @@ def release(
     bands = bands_for(parts.losses, costs, parts.model.reference, settings.bands)
     policy = Policy()
     recipes = load_recipes(workspace.recipes)
-    name = _content_name(inputs, churn_files, recommender_files, bands, policy, recipes)
+    key = signing_key(workspace)
+    name = _content_name(key.key_id, inputs, churn_files, recommender_files, bands, policy, recipes)
     if not (workspace.releases / name).exists():
         write_release(
             workspace.releases,
             name=name,
+            key=key,
             created_at_us=created_at_us,
             feature_set=inputs,
             churn=parts.model,
@@ -99,23 +105,25 @@ def release(
             recipes=recipes,
         )
     folder = workspace.releases / name
-    provenance = load_release(folder, feature_set).manifest["provenance"]
-    return Released(name, folder, put_in_store(folder, workspace.bentoml_home, feature_set), provenance)
+    trusted = TrustedKeys.load(workspace.trusted_release_keys)
+    provenance = load_release(folder, feature_set, trusted).manifest["provenance"]
+    return Released(name, folder, put_in_store(folder, workspace.bentoml_home, feature_set, trusted), provenance)
 
 
-def put_in_store(folder: Path, bentoml_home: Path, feature_set: FeatureSet) -> str:
+def put_in_store(folder: Path, bentoml_home: Path, feature_set: FeatureSet, trusted: TrustedKeys) -> str:
     """Copy a release's folder into the model store and return its tag; what is there already is verified, or replaced.
 
     Raises:
         ArtefactError: the folder is not an intact release.
     """
-    manifest = load_release(folder, feature_set).manifest
+    manifest = load_release(folder, feature_set, trusted).manifest
     models = bentoml_home.resolve() / "models"
     models.mkdir(parents=True, exist_ok=True)
     store = ModelStore(models)
     tag = f"{STORE_NAME}:{folder.name}"
     try:
-        load_release(Path(bentoml.models.get(tag, _model_store=store, model_aliases={}).path) / _FOLDER, feature_set)
+        stored = Path(bentoml.models.get(tag, _model_store=store, model_aliases={}).path) / _FOLDER
+        load_release(stored, feature_set, trusted)
     except NotFound:
         pass
     except ArtefactError:
@@ -126,7 +134,7 @@ def put_in_store(folder: Path, bentoml_home: Path, feature_set: FeatureSet) -> s
     metadata = {"provenance": json.dumps(manifest["provenance"], sort_keys=True)}
     with bentoml.models.create(tag, labels=labels, metadata=metadata, _model_store=store) as entry:
         shutil.copytree(folder, entry.path_of(_FOLDER))
-    load_release(models / STORE_NAME / folder.name / _FOLDER, feature_set)
+    load_release(models / STORE_NAME / folder.name / _FOLDER, feature_set, trusted)
     return tag
 
 
@@ -159,6 +167,7 @@ def _check_fingerprints(feature_set: ModelInputs, *versions: ModelVersion) -> No
 
 
 def _content_name(
+    key_id: str,
     feature_set: ModelInputs,
     churn_files: Mapping[str, bytes],
     recommender_files: Mapping[str, bytes],
@@ -169,6 +178,8 @@ def _content_name(
     named = {f"churn/{name}": data for name, data in churn_files.items()}
     named |= {f"recommender/{name}": data for name, data in recommender_files.items()}
     content = {
+        "format": RELEASE_FORMAT,
+        "key": key_id,
         "fingerprint": feature_set.fingerprint(),
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in named.items()},
         "bands": bands.to_manifest(),

@@ -5,11 +5,10 @@ Nothing is learnt; the release stays as it is, and only what is known of its cus
 
 from __future__ import annotations
 
-from features.churn_features import CHURN_FEATURES
 from features.errors import ConfigurationError
 from features.instants import format_instant
 from features.workspace import Workspace
-from serving.release import load_release
+from serving.releases import load_named
 from training.batch_scoring import default_release
 from training.feature_jobs import BuiltFeatures
 from training.log_data import Progress, silent
@@ -32,7 +31,7 @@ def refresh_table(
         DataError: a column is missing or of another kind than in training; the message names it.
         ArtefactError: there is no such release, or it was altered.
     """
-    release = load_release(workspace.releases / (release_name or default_release(workspace)), CHURN_FEATURES)
+    release = load_named(release_name or default_release(workspace), workspace)
     if release.table is None:
         raise ConfigurationError(f"{release.name} reads the event log, not a table; leave out --table")
     progress("reading the table")

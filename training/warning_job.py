@@ -15,7 +15,7 @@ from features.errors import ConfigurationError
 from features.instants import DAY_US, format_instant
 from features.workspace import Workspace
 from serving.early_warning import WarningRule
-from serving.release import load_release
+from serving.releases import load_named
 from serving.score_book import Book, list_books, newest_book, read_book
 from serving.store import Store
 from serving.warning_log import Given, give_warnings
@@ -88,7 +88,7 @@ def warning_job(
 def _recomputed(
     workspace: Workspace, book: Book, as_of_us: int, settings: ChurnSettings, threads: int
 ) -> npt.NDArray[np.float64]:
-    release = load_release(workspace.releases / book.name.release, CHURN_FEATURES)
+    release = load_named(book.name.release, workspace)
     if release.table is not None:
         raise ConfigurationError(
             f"{release.name} reads a labelled table, which is of one moment, and no book of its scores is of about "

@@ -296,7 +296,13 @@ RELEASES: dict[str, Any] = {
             "provenance": {"churn": {"name": "churn", "version": "7"}},
         }
     ],
-    "refused": [],
+    "refused": [
+        {
+            "release": "r-0c77e1d2a943",
+            "reason": "sha256",
+            "detail": "churn/churn.json was altered: its sha256 differs; copy the release again",
+        }
+    ],
 }
 
 _STATE = {"champion": "r-5f0c2a9d11be", "share": 0.0, "salt": "", "revision": 1}

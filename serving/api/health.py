@@ -24,7 +24,7 @@ async def readyz(request: Request) -> Response:
     if served.challenger is not None:
         content["challenger"] = served.challenger.name
     if runtime.releases.refusals:
-        content["refused"] = runtime.releases.refusals
+        content["refused"] = {name: why.detail for name, why in runtime.releases.refusals.items()}
     return json_answer(content, headers={"X-Release": served.champion.name})
 
 

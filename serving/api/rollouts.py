@@ -21,7 +21,7 @@ async def releases(request: Request) -> Response:
     loaded = [_described(served.champion, "champion", 1.0 if served.challenger is None else 1.0 - served.state.share)]
     if served.challenger is not None:
         loaded.append(_described(served.challenger, "challenger", served.state.share))
-    refused = [{"release": name, "detail": why} for name, why in runtime.releases.refusals.items()]
+    refused = [{"release": name, **why._asdict()} for name, why in runtime.releases.refusals.items()]
     return json_answer({"releases": loaded, "refused": refused})
 
 

@@ -10,14 +10,18 @@ from features.errors import ArtefactError
 from features.feature_set import FeatureSet
 from serving.bands import Bands
 from serving.policy import Policy
-from serving.release import MANIFEST, RELEASE_FORMAT, ReleaseRefusedError, load_release, write_release
-from tests.tiny_shop import churn_model, edit_manifest, recommender
+from serving.release import load_release, write_release
+from serving.release_files import MANIFEST, RELEASE_FORMAT
+from serving.release_refusal import ReleaseRefusedError
+from serving.release_signature import SIGNATURE
+from tests.tiny_shop import KEY, TRUSTED, churn_model, edit_manifest, recommender
 
 
 def write(directory, name="first", feature_set=CHURN_FEATURES):
     return write_release(
         directory,
         name=name,
+        key=KEY,
         created_at_us=1_700_000_000_000_000,
         feature_set=feature_set,
         churn=churn_model(0.0),
@@ -35,7 +39,7 @@ def folder(tmp_path):
 
 def refused(folder, feature_set=CHURN_FEATURES):
     with pytest.raises(ReleaseRefusedError) as caught:
-        load_release(folder, feature_set)
+        load_release(folder, feature_set, TRUSTED)
     assert isinstance(caught.value, ArtefactError)
     return caught.value.reason
 
@@ -48,7 +52,7 @@ def replace(folder, path, data):
 
 
 def test_a_release_comes_back_as_it_was(folder):
-    release = load_release(folder, CHURN_FEATURES)
+    release = load_release(folder, CHURN_FEATURES, TRUSTED)
     assert release.name == "first"
     assert release.created_at_us == 1_700_000_000_000_000
     assert release.manifest["provenance"] == {"event_log_version": 3}
@@ -95,14 +99,14 @@ def test_a_truncated_file_is_refused_by_its_size(folder, path):
 
 
 def test_one_flipped_bit_in_any_file_is_refused(folder):
-    for path in [path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST]:
+    for path in [path for path in folder.rglob("*") if path.is_file() and path.name not in {MANIFEST, SIGNATURE}]:
         whole = path.read_bytes()
         damaged = bytearray(whole)
         damaged[len(damaged) // 2] ^= 1
         path.write_bytes(damaged)
         assert refused(folder) == "sha256"
         path.write_bytes(whole)
-    load_release(folder, CHURN_FEATURES)
+    load_release(folder, CHURN_FEATURES, TRUSTED)
 
 
 def test_a_missing_file_is_refused(folder):
@@ -175,11 +179,13 @@ def test_a_manifest_altered_in_its_bands_or_provenance_is_refused(folder, was, b
     text = (folder / MANIFEST).read_text()
     assert was in text
     (folder / MANIFEST).write_text(text.replace(was, becomes))
-    assert refused(folder) == "manifest"
+    assert refused(folder) == "signature"
 
 
-def test_a_manifest_that_is_no_json_is_refused(folder):
-    (folder / MANIFEST).write_bytes((folder / MANIFEST).read_bytes()[:100])
+def test_a_manifest_that_is_no_json_is_refused_though_it_is_signed(folder):
+    torn = (folder / MANIFEST).read_bytes()[:100]
+    (folder / MANIFEST).write_bytes(torn)
+    (folder / SIGNATURE).write_bytes(KEY.sign(torn))
     assert refused(folder) == "manifest"
 
 
@@ -202,7 +208,7 @@ def test_bands_and_policy_are_checked(folder):
 
 
 def test_the_arrays_of_the_recommender_are_mapped_and_not_copied(folder):
-    factors = load_release(folder, CHURN_FEATURES).recommender.by_name["als"].item_factors
+    factors = load_release(folder, CHURN_FEATURES, TRUSTED).recommender.by_name["als"].item_factors
     base = factors
     while getattr(base, "base", None) is not None:
         base = base.base

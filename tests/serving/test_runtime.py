@@ -8,7 +8,7 @@ import weakref
 import httpx
 import pytest
 
-from features.errors import UnavailableError
+from features.errors import ConfigurationError, UnavailableError
 from serving.recipe import Recipe, load_recipes
 from serving.rollout import Change, finish_rollout, rollback, start_rollout
 from serving.runtime import Runtime
@@ -16,6 +16,7 @@ from serving.service import RandomIds
 from serving.slate_rules import SlateRules
 from serving.snapshots import Snapshots
 from tests.serving.conftest import Running
+from tests.tiny_shop import edit_manifest
 
 BY = Change("ada", 7, "a test")
 
@@ -87,8 +88,12 @@ def test_a_refusal_is_counted_once_and_never_out_of_sight_while_it_is_tried_agai
 
 
 def test_a_release_with_a_recipe_that_does_not_fit_its_catalogue_never_serves(running: Running) -> None:
-    recipes = {"home": Recipe("home"), "shelf": Recipe("shelf", rules=SlateRules(where="colour = 'red'"))}
-    running.shop.release("broken", recipes=recipes)
+    shelf = Recipe("shelf", rules=SlateRules(where="colour = 'red'"))
+    with pytest.raises(ConfigurationError, match="items do not have"):
+        running.shop.release("broken", recipes={"home": Recipe("home"), "shelf": shelf})
+    running.shop.release("broken")
+    folder = running.shop.workspace.releases / "broken"
+    edit_manifest(folder, lambda manifest: manifest["recipes"].update(home=shelf.to_manifest()))
     runtime = opened(running)
     start_rollout(runtime.store, "broken", 1.0, "s", BY)
     for _ in range(2):
@@ -126,7 +131,7 @@ def test_a_release_under_another_s_name_is_refused(running: Running) -> None:
     start_rollout(runtime.store, "third", 1.0, "s", BY)
     runtime.poll()
     assert runtime.served.route("k:1").release.name == "first"
-    assert "calls itself second" in runtime.releases.refusals["third"]
+    assert "calls itself second" in runtime.releases.refusals["third"].detail
     runtime.close()
 
 

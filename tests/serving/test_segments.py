@@ -8,7 +8,7 @@ from features.compute import FeatureTable
 from features.errors import ArtefactError
 from serving.behaviour import BEHAVIOUR_FEATURES, Behaviour, measure
 from serving.lifecycle import LIFECYCLE_FEATURES, STAGES, Lifecycle
-from serving.release import load_release
+from serving.releases import load_named
 from serving.rfm import RFM_CELLS, RFM_FEATURES, RfmScale
 from serving.segments import LANGUAGES, Segmentation, Stability, segment_words
 from tests.segment_tables import NEVER_ORDERED, table_of
@@ -155,7 +155,7 @@ def test_release_carries_its_segments(tmp_path):
     shop.release("without")
     shop.release("with", segments=segmentation())
 
-    assert load_release(shop.workspace.releases / "without", CHURN_FEATURES).segments is None
-    carried = load_release(shop.workspace.releases / "with", CHURN_FEATURES).segments
+    assert load_named("without", shop.workspace).segments is None
+    carried = load_named("with", shop.workspace).segments
     assert carried is not None
     assert carried.to_manifest() == segmentation().to_manifest()

@@ -13,7 +13,8 @@ from features.customer_view import CustomerView
 from features.event_log import EventLog
 from features.instants import DAY_US, format_instant
 from serving.assignment import arm_of
-from serving.release import Release, load_release
+from serving.release import Release
+from serving.releases import load_named
 from serving.rollout import Change, start_rollout
 from serving.runtime import Runtime
 from serving.settings import ServiceSettings
@@ -53,7 +54,7 @@ def stored_of(table: FeatureTable) -> StoredFeatures:
 
 
 def release_of(shop: TinyShop, name: str = "forecasting") -> Release:
-    return load_release(shop.workspace.releases / name, CHURN_FEATURES)
+    return load_named(name, shop.workspace)
 
 
 def opened(running: Running) -> Runtime:

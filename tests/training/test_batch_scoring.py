@@ -14,8 +14,7 @@ from features.event_log import EventLog
 from features.instants import DAY_US, parse_instant
 from features.tables import IDENTITIES, read_table
 from features.workspace import Workspace
-from serving.release import load_release
-from serving.releases import newest_release
+from serving.releases import load_named, newest_release
 from serving.scoring import score_churn
 from tests.tiny_shop import TinyShop, edit_manifest
 from training.batch_scorer import ScoreOptions
@@ -73,7 +72,7 @@ def test_scores_are_those_of_the_services_scorer_bit_for_bit_however_they_are_ch
     whole, chunked = pq.read_table(tmp_path / "whole.parquet"), pq.read_table(tmp_path / "chunked.parquet")
     assert whole.equals(chunked)
     data = read_log(scored_shop)
-    release = load_release(scored_shop.releases / "r-one", CHURN_FEATURES)
+    release = load_named("r-one", scored_shop)
     expected = score_churn(release.churn, release.bands, compute(data.view, CHURN_FEATURES, data.known_us))
     np.testing.assert_array_equal(whole["churn_probability"].to_numpy(), expected.churn_probability)
     assert whole["band"].to_pylist() == expected.band.tolist()

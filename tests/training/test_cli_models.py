@@ -11,7 +11,7 @@ from features.errors import ArtefactError, ConfigurationError, DataError, TimeEr
 from features.instants import format_instant
 from features.tables import IDENTITIES, read_table
 from features.workspace import Workspace
-from serving.release import load_release
+from serving.releases import load_named
 from serving.snapshots import Snapshots, StoredFeatures
 from training.cli.context import CliContext
 from training.cli.models import NOT_PROMOTED, register
@@ -83,7 +83,7 @@ def test_the_road_from_training_to_a_score_file(line: CommandLine, shop: Workspa
         assert any("the first one" in reason for reason in promoted["reasons"])
 
     released = line.json("release")
-    assert load_release(Path(released["folder"]), CHURN_FEATURES).name == released["name"]
+    assert load_named(released["folder"], shop).name == released["name"]
     assert released["provenance"]["churn"]["run_id"] == churn["run_id"]
 
     scored = line.json("score", str(tmp_path / "scores.csv"))

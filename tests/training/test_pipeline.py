@@ -3,7 +3,7 @@ import pytest
 from features.churn_features import CHURN_FEATURES
 from features.instants import parse_instant
 from features.workspace import Workspace
-from serving.release import load_release
+from serving.releases import load_named
 from tests.tiny_shop import churn_model, recommender
 from training.pipeline import run_pipeline
 from training.promotion import PromotionDecision
@@ -41,7 +41,7 @@ def test_after_an_upgrade_the_night_job_replaces_champions_that_the_code_cannot_
         assert any(
             "champion version 1 counts as none, because this code cannot read" in said for said in record.reasons
         )
-    assert load_release(made.released.folder, CHURN_FEATURES).manifest["provenance"]
+    assert load_named(made.released.name, shop).manifest["provenance"]
     # the next night compares with a champion that can be read
     again = run_pipeline(shop, quick_settings, code_version="abc", who="ada", now_us=AT + 2)
     assert not any("counts as none" in said for one in again.decisions.values() for said in one.reasons)

@@ -14,6 +14,7 @@ from serving.catalogue import Catalogue
 from serving.churn_model import ChurnModel
 from serving.recommender import Recommender, RecommenderSettings
 from serving.release import load_release
+from serving.release_signature import TrustedKeys
 from serving.sources.popularity import PopularitySource
 from tests.churn_worlds import labelled
 from tests.segment_tables import table_of
@@ -77,6 +78,10 @@ def both(registry: Registry, churn: ChurnModel, recommender: Recommender) -> Reg
     return registry
 
 
+def trusted(workspace: Workspace) -> TrustedKeys:
+    return TrustedKeys.load(workspace.trusted_release_keys)
+
+
 def released(workspace: Workspace, registry: Registry, **changes: object) -> Released:
     arguments = {"feature_set": CHURN_FEATURES, "settings": ReleaseSettings(), "created_at_us": AT, **changes}
     return release(workspace, registry, **arguments)
@@ -91,7 +96,7 @@ def test_a_release_of_the_champions_is_loadable_from_its_folder_and_from_the_sto
     stored = workspace.bentoml_home / "models" / "holdfast" / made.name / "release"
     values = rows(5, 0, 3).values
     for folder in (made.folder, stored):
-        loaded = load_release(folder, CHURN_FEATURES)
+        loaded = load_release(folder, CHURN_FEATURES, trusted(workspace))
         assert loaded.name == made.name
         np.testing.assert_array_equal(loaded.churn.probabilities(values), churn.probabilities(values))
     assert made.provenance["churn"]["version"] == 1
@@ -115,7 +120,7 @@ def test_bentoml_itself_finds_the_release_in_its_store(workspace: Workspace, bot
 def test_no_pickle_is_written_anywhere(workspace: Workspace, both: Registry) -> None:
     released(workspace, both)
     suffixes = {path.suffix for path in (*workspace.releases.rglob("*"), *workspace.bentoml_home.rglob("*"))}
-    assert suffixes == {"", ".json", ".txt", ".npy", ".yaml"}
+    assert suffixes == {"", ".json", ".sig", ".txt", ".npy", ".yaml"}
 
 
 def test_releasing_the_same_again_changes_nothing(workspace: Workspace, both: Registry) -> None:
@@ -146,10 +151,10 @@ def test_bands_are_chosen_from_costs_and_segments_are_carried(
     plain = released(workspace, registry, churn=1, recommender=1)
     costly = released(workspace, registry, churn=1, recommender=1, costs=costs)
 
-    loaded = load_release(costly.folder, CHURN_FEATURES)
+    loaded = load_release(costly.folder, CHURN_FEATURES, trusted(workspace))
     assert (loaded.bands.high, loaded.bands.choice.by) == (0.9, "costs")  # at .6 the gain is exactly 0
     assert loaded.bands.choice.figures["expected_profit_minor"] == pytest.approx(30)
-    assert load_release(plain.folder, CHURN_FEATURES).bands.choice.by == "shares"
+    assert load_release(plain.folder, CHURN_FEATURES, trusted(workspace)).bands.choice.by == "shares"
     assert loaded.segments.to_manifest() == segments.to_manifest()
     assert plain.name != costly.name
 
@@ -197,7 +202,7 @@ def test_a_damaged_release_folder_is_refused_and_not_copied(workspace: Workspace
     made = released(workspace, both)
     (made.folder / "churn" / "booster.txt").write_bytes(b"trap")
     with pytest.raises(ArtefactError, match=r"booster\.txt"):
-        put_in_store(made.folder, workspace.root / "another", CHURN_FEATURES)
+        put_in_store(made.folder, workspace.root / "another", CHURN_FEATURES, trusted(workspace))
     assert not (workspace.root / "another").exists()
 
 
@@ -206,7 +211,7 @@ def test_a_damaged_copy_in_the_store_is_replaced(workspace: Workspace, both: Reg
     stored = workspace.bentoml_home / "models" / "holdfast" / made.name / "release"
     (stored / "churn" / "booster.txt").write_bytes(b"trap")
     assert released(workspace, both) == made
-    assert load_release(stored, CHURN_FEATURES).name == made.name
+    assert load_release(stored, CHURN_FEATURES, trusted(workspace)).name == made.name
 
 
 def test_bentomls_global_home_is_not_touched(

@@ -17,13 +17,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from features.churn_features import CHURN_FEATURES
 from features.errors import ConfigurationError, DataError, NotEnoughDataError
 from features.workspace import Workspace
 from serving.app import create_app
 from serving.metrics import Metrics
-from serving.release import load_release
-from serving.releases import release_folder
+from serving.releases import load_named, release_folder
 from serving.runtime import Runtime
 from serving.settings import ServiceSettings
 from tests.labelled_tables import HEADER, customers, write_table
@@ -150,7 +148,7 @@ def test_training_shows_how_each_column_was_understood(business: tuple[Workspace
 @pytest.mark.slow
 def test_release_of_a_table_says_so_and_has_no_recommender(business: tuple[Workspace, dict[str, Any]]) -> None:
     workspace, told = business
-    release = load_release(workspace.releases / told["name"], CHURN_FEATURES)
+    release = load_named(told["name"], workspace)
     assert release.recommender is None
     assert release.manifest["recommender"] is None
     assert release.table is not None

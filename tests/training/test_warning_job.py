@@ -11,7 +11,7 @@ from features.errors import ArtefactError
 from features.instants import DAY_US, format_instant
 from features.workspace import Workspace
 from serving.early_warning import WarningRule, log_odds
-from serving.release import load_release
+from serving.releases import load_named
 from serving.score_book import list_books, read_book
 from serving.store import Store
 from serving.warning_log import read_warnings
@@ -52,7 +52,7 @@ def test_those_are_warned_of_whose_odds_rose_most_worth_first_by_capacity(
     data = read_log(scored_shop)
     then_us = data.known_us - 7 * DAY_US
     assert (done.basis, done.since) == ("recomputed", format_instant(then_us))
-    model = load_release(scored_shop.releases / "r-one", CHURN_FEATURES).churn
+    model = load_named("r-one", scored_shop).churn
     now, then = (
         log_odds(model.probabilities(compute(data.view, CHURN_FEATURES, at).values, at))
         for at in (data.known_us, then_us)

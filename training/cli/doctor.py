@@ -24,7 +24,17 @@ __all__ = ["Finding", "examine", "register"]
 
 EXTRAS = {
     "base": ("numpy", "scipy", "pyarrow", "deltalake", "typer", "rich"),
-    "serving": ("bentoml", "lightgbm", "orjson", "prometheus_client", "pydantic", "sqlalchemy", "starlette", "uvloop"),
+    "serving": (
+        "bentoml",
+        "cryptography",
+        "lightgbm",
+        "orjson",
+        "prometheus_client",
+        "pydantic",
+        "sqlalchemy",
+        "starlette",
+        "uvloop",
+    ),
     "training": ("implicit", "matplotlib", "mlflow", "optuna", "pandas", "sklearn"),
 }
 
@@ -99,9 +109,11 @@ def _releases(workspace: Workspace) -> Finding:
         return Finding("releases", "absent", "make one with `holdfast release`")
     from features.churn_features import CHURN_FEATURES
     from serving.release import load_release
+    from serving.release_signature import TrustedKeys
 
+    trusted = TrustedKeys.load(workspace.trusted_release_keys)
     for folder in folders:
-        load_release(folder, CHURN_FEATURES)
+        load_release(folder, CHURN_FEATURES, trusted)
     return Finding("releases", "ok", f"{len(folders)} verified: {', '.join(folder.name for folder in folders)}")
 
 
