@@ -25,6 +25,7 @@ from serving.sources.histories import Histories
 from serving.trees import Trees
 from training.fitted_sources import SourceSettings, fit_sources
 from training.ranker import RankerSettings
+from training.recommender import RecommenderFitSettings, fit_recommender
 
 Ints = npt.NDArray[np.int64]
 
@@ -98,6 +99,10 @@ class World:
         return csr_matrix((ones, (self.customers, self.items)), (self.n_customers, self.n_items))
 
     def catalogue(self, seed: int = 1) -> Catalogue:
+        """The items with their attributes."""
+        return Catalogue.read(self.items_table(seed), self.item_ids())
+
+    def items_table(self, seed: int = 1) -> pa.Table:
         """Attributes of the items: a category of about 250 of them, a brand of about 50, a price."""
         rng = np.random.default_rng(seed)
         n = self.n_items
@@ -108,7 +113,18 @@ class World:
             "brand": np.char.add("brand", rng.integers(0, max(1, n // 50), n).astype(str)).tolist(),
             "price_minor": rng.integers(100, 20_000, n),
         }
-        return Catalogue.read(pa.table(drawn), drawn["item_id"])
+        return pa.table(drawn)
+
+
+def trained(world: World, view: CustomerView) -> Recommender:
+    """As the training job makes it: the weights of the sources and the ranker are chosen on the last 30 days.
+
+    Where the ranker is not worth its keep, it is ordered by one of the usual size all the same, so that it costs what
+    recommenders with one cost.
+    """
+    settings = RecommenderFitSettings()
+    made = fit_recommender(view, AS_OF_US, settings, items=world.items_table(), item_ids=world.item_ids())
+    return made if made.ranker else dataclasses.replace(made, ranker=_ranker(made, _some(made, view)))
 
 
 def recommender(
@@ -130,13 +146,18 @@ def recommender(
     sources = fit_sources(histories, catalogue, settings)
     blend = {source.name: 1.0 / len(sources) for source in sources}
     made = Recommender(catalogue, sources, RecommenderSettings(interactions, blend=blend, learnt_until_us=AS_OF_US))
-    return dataclasses.replace(made, ranker=_ranker(made, histories.part(0, 400))) if ranked else made
+    return dataclasses.replace(made, ranker=_ranker(made, _some(made, view))) if ranked else made
+
+
+def _some(made: Recommender, view: CustomerView) -> Histories:
+    return made.histories(view.select(range(min(400, view.n_customers))), AS_OF_US)
 
 
 def _ranker(made: Recommender, histories: Histories) -> Ranker:
-    names = tuple(source.name for source in made.sources)
+    names = tuple(name for name, weight in made.settings.blend.items() if weight > 0)
     weights = tuple(made.settings.blend[name] for name in names)
-    found = gather(made.sources, histories, made.settings.candidates)
+    sources = [made.by_name[name] for name in names]
+    found = gather(sources, histories, made.settings.candidates)
     blended = blend(found, [np.full(histories.n_customers, weight) for weight in weights]).total
     values = pair_features(names, found, blended, histories, ItemFacts.of(made.catalogue, made.sources))
     there = found.places >= 0

@@ -30,6 +30,7 @@ from features.tracks import Track
 __all__ = ["Cells", "InteractionSettings", "Interactions", "ItemIndex", "interactions", "known", "weigh"]
 
 _QUANTUM = 2.0**-32
+_FEW_ITEMS = 256
 _MIDDLE_STARS = 3
 _REVIEW = "review"
 
@@ -94,7 +95,7 @@ class ItemIndex:
 
         Only ids that occur are looked up, so one short history costs little in a large view.
         """
-        if items.size > view.item_ids.size:  # a table of all is cheaper than a sort
+        if max(items.size, _FEW_ITEMS) > view.item_ids.size:  # a table of all is cheaper than a sort
             met = np.zeros(view.item_ids.size + 1, np.bool_)  # the last place takes the -1 of what is missing
             met[items] = True
             met[-1] = False

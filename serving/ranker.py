@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from features.errors import ArtefactError
-from serving.ranking import Asked, Candidates, blend, read_by
+from serving.ranking import Asked, Blended, Candidates, blend, read_by
 from serving.ranking_features import Context, ItemFacts, feature_names, fingerprint, pair_features
 from serving.sources.histories import Histories
 from serving.sources.source import CandidateSource
@@ -85,12 +85,14 @@ class Ranker:
         facts: ItemFacts,
         context: Context | None = None,
         *,
+        blended: Blended | None = None,
         fitted: Sequence[CandidateSource] = (),
     ) -> Floats | None:
         """What decides about candidates, float64 (n, m); None where one of its sources with weight was not asked.
 
         The trees see the blend that they were trained on and correct the one that is asked for. Cold customers, of
-        whom they know nothing, keep the latter. `fitted` holds its sources that were not asked.
+        whom they know nothing, keep the latter. `blended` is the latter, where it is known; `fitted` holds its sources
+        that were not asked.
         """
         by_name = {source.name: source for source in (*fitted, *asked.sources)}
         proposing = {name for name, weight in zip(self.sources, self.weights, strict=True) if weight > 0}
@@ -99,8 +101,10 @@ class Ranker:
         if not by_name.keys() >= set(self.sources) or histories.cold.all():
             return None
         seen = read_by(found, asked.sources, [by_name[name] for name in self.sources], histories)
-        usual = blend(seen, [np.full(histories.n_customers, weight) for weight in self.weights]).total
-        total = blend(found, asked.weights).total
+        total = (blended or blend(found, asked.weights)).total
+        weights = tuple(np.full(histories.n_customers, weight) for weight in self.weights)
+        asked_alike = seen is found and all(map(np.array_equal, weights, asked.weights))
+        usual = total if asked_alike else blend(seen, weights).total
         learned = self.scores(pair_features(self.sources, seen, usual, histories, facts, context), total)
         return np.where(histories.cold[:, None], total, learned)
 

@@ -110,6 +110,8 @@ def read_by(
     found: Candidates, asked: Sequence[CandidateSource], readers: Sequence[CandidateSource], histories: Histories
 ) -> Candidates:
     """The same candidates with what the readers think of them; whom they were gathered by is not asked again."""
+    if tuple(readers) == tuple(asked):
+        return found
     further = [source for source in readers if source not in asked]
     added = judge(further, histories, found.places)
     scores = dict(zip((*asked, *further), (*found.scores, *added.scores), strict=True))
@@ -208,7 +210,14 @@ def blend(found: Candidates, weights: Sequence[Floats]) -> Blended:
 
 
 def rank(
-    found: Candidates, asked: Asked, k: int, *, keep: bool = False, liked: bool = False, scores: Floats | None = None
+    found: Candidates,
+    asked: Asked,
+    k: int,
+    *,
+    keep: bool = False,
+    liked: bool = False,
+    scores: Floats | None = None,
+    blended: Blended | None = None,
 ) -> Ranked:
     """The best k candidates of each customer, ties by place.
 
@@ -219,11 +228,12 @@ def rank(
         keep: candidates of which no source with weight has anything to say are ranked too, last.
         liked: only those with a score above 0.
         scores: float64 (n, m), what decides in place of the blend's total.
+        blended: what `blend` makes of them, where it is known.
     """
     n = len(found.places)
     if not found.places.shape[1]:
         return Ranked(np.full((n, k), -1, np.int64), np.zeros((n, k)), np.zeros((n, k), np.int64))
-    blended = blend(found, asked.weights)
+    blended = blended or blend(found, asked.weights)
     shown = found.places >= 0
     if not keep:
         shown &= blended.proposed

@@ -18,7 +18,7 @@ from features.settings import read_settings
 from serving.catalogue import Catalogue
 from serving.exploration import ItemBeliefs
 from serving.ranker import Ranker
-from serving.ranking import Asked, Ranked, gather, given_places, judge, n_filtered, rank
+from serving.ranking import Asked, Ranked, blend, gather, given_places, judge, n_filtered, rank
 from serving.ranking_features import ItemFacts
 from serving.recommender_files import SETTINGS_FILE, pack, unpack
 from serving.recommender_settings import RecommenderSettings
@@ -294,8 +294,13 @@ class Recommender:
         width = max(found.places.shape[1], 1) if k is None else k
         ranker = self.new_ranker if news and self.settings.new else self.ranker
         ranker = None if liked or (session and self.settings.session) else ranker
-        learned = ranker.order(found, asked, histories, self._facts, fitted=self.sources) if ranker else None
-        return rank(found, asked, width, keep=pool is not None, liked=liked and pool is None, scores=learned), asked
+        blended = blend(found, asked.weights) if asked.sources else None
+        learned = None
+        if ranker is not None:
+            learned = ranker.order(found, asked, histories, self._facts, blended=blended, fitted=self.sources)
+        liking = liked and pool is None
+        found_best = rank(found, asked, width, keep=pool is not None, liked=liking, scores=learned, blended=blended)
+        return found_best, asked
 
     def due(self, histories: Histories, places: Ints) -> Floats:
         """(n, k): how due each place is, 0 for what the customer never bought."""

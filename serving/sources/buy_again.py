@@ -12,7 +12,7 @@ import numpy.typing as npt
 from features.instants import DAY_US
 from serving.sources.histories import Histories
 from serving.sources.parts import Shape, arrays_of, positive_numbers
-from serving.sources.source import Arrays, Bools, Excluded, Ints, Proposals, Scores, best_of
+from serving.sources.source import Arrays, Bools, Excluded, Ints, Proposals, Scores, open_to
 
 __all__ = ["BuyAgainSource"]
 
@@ -51,6 +51,9 @@ class BuyAgainSource:
 
     def own(self, histories: Histories) -> Floats:
         """float64 (m,) per entry of `histories.bought`: probability in [0, 1] of buying again within the horizon."""
+        return histories.once((self, "own"), lambda: self._own(histories))
+
+    def _own(self, histories: Histories) -> Floats:
         bought = histories.bought
         watched = (histories.as_of_us - bought.first_us) / DAY_US
         rate = (bought.counts - 1 + self.prior_days * self.rate_per_day[bought.items]) / (watched + self.prior_days)
@@ -59,6 +62,9 @@ class BuyAgainSource:
 
     def due(self, histories: Histories) -> Floats:
         """float64 (m,) per entry of `histories.bought`: time since the last purchase over the typical gap; 1 is due."""
+        return histories.once((self, "due"), lambda: self._due(histories))
+
+    def _due(self, histories: Histories) -> Floats:
         bought = histories.bought
         own_total = (bought.last_us - bought.first_us) / DAY_US
         gap = (own_total + self.gap_days[bought.items]) / bought.counts  # counts - 1 own gaps and the item's one
@@ -74,16 +80,14 @@ class BuyAgainSource:
         own = self.own(histories).astype(np.float32)
         for row in range(histories.n_customers):
             cells = slice(histories.bought_offsets[row], histories.bought_offsets[row + 1])
-            items = histories.bought.items[cells]
-            kept = np.ones(len(items), np.bool_) if allowed is None else allowed[items]
-            if excluded is not None:
-                kept &= ~np.isin(items, excluded.of(row))
-            found = best_of(np.where(kept, own[cells], np.float32(np.nan))[None], limit)
-            taken = found.places[0] >= 0
-            places[row, taken] = items[found.places[0, taken]]
-            scores[row] = found.scores[0]
-            if len(items):
-                best[row] = items[np.argmax(own[cells])]
+            items, chances = histories.bought.items[cells], own[cells]
+            if not len(items):
+                continue
+            best[row] = items[np.argmax(chances)]
+            kept = open_to(items, row, allowed, excluded)
+            items, chances = items[kept], chances[kept]
+            order = np.argsort(-chances, kind="stable")[:limit]
+            places[row, : len(order)], scores[row, : len(order)] = items[order], chances[order]
         return Proposals(places, scores, best)
 
     def scores(self, histories: Histories, places: Ints) -> Scores:

@@ -64,31 +64,31 @@ class ItemNeighbours:
         Returns:
             Catalogue positions int64 (r,), ascending, and sums float64 (r,), each added up in the order of `items`.
         """
-        starts, sizes = self.offsets[items], self.offsets[items + 1] - self.offsets[items]
-        own = np.concatenate(([0], np.cumsum(sizes)))
-        cells = np.repeat(starts - own[:-1], sizes) + np.arange(own[-1])
-        reached = self.items[cells]
+        cells, sizes = self._cells(items)
         added = self.weights[cells] * np.repeat(weights, sizes)
-        return summed_cells(reached, np.asarray(added, np.float64), self.n_items)
+        return summed_cells(self.items[cells], np.asarray(added, np.float64), self.n_items)
 
     def leading(self, items: Ints, weights: Floats, places: Ints) -> Ints:
         """int64 (m,): which of the given items of these weights adds most to the sum at each place; -1 for none."""
-        found = np.full(len(places), -1, np.int64)
-        for number, place in enumerate(places.tolist()):
-            added = self._added(items, weights, place)
-            if len(added) and added.max() > 0:
-                found[number] = items[np.argmax(added)]
-        return found
+        if not len(items) or not len(places):
+            return np.full(len(places), -1, np.int64)
+        cells, sizes = self._cells(items)
+        order = np.argsort(places)
+        ascending = places[order]
+        at = np.minimum(np.searchsorted(ascending, self.items[cells]), len(places) - 1)
+        met = np.flatnonzero(ascending[at] == self.items[cells])
+        added = np.zeros((len(places), len(items)))  # of each place, by each item
+        numbers = np.repeat(np.arange(len(items)), sizes)[met]
+        added[order[at[met]], numbers] = weights[numbers] * self.weights[cells[met]]
+        best = np.argmax(added, axis=1)
+        return np.where(added[np.arange(len(places)), best] > 0, items[best], -1)
 
-    def _added(self, items: Ints, weights: Floats, place: int) -> Floats:
-        """float64 (h,): what each of the given items of these weights adds to the sum at a place; 0 for nothing."""
-        found = np.zeros(len(items))
-        for number, item in enumerate(items.tolist()):
-            own = self.items[self.offsets[item] : self.offsets[item + 1]]
-            at = int(np.searchsorted(own, place))
-            if at < len(own) and own[at] == place:
-                found[number] = weights[number] * self.weights[self.offsets[item] + at]
-        return found
+    def _cells(self, items: Ints) -> tuple[Ints, Ints]:
+        """The entries of some items, one item after the other, and how many each has."""
+        starts = self.offsets[items]
+        sizes = self.offsets[items + 1] - starts
+        ends = np.cumsum(sizes)
+        return np.repeat(starts - ends + sizes, sizes) + np.arange(ends[-1] if len(ends) else 0), sizes
 
     def to_arrays(self) -> Arrays:
         """By the names of the attributes."""

@@ -25,6 +25,7 @@ __all__ = [
     "Proposals",
     "Scores",
     "best_of",
+    "open_to",
     "picked",
 ]
 
@@ -127,6 +128,15 @@ class Explaining(Protocol):
 
     def leading(self, histories: Histories, row: int, places: Ints) -> Ints:
         """int64 (m,): for places int64 (m,) shown to the customer of a row, an item of the history; -1 for none."""
+
+
+def open_to(places: Ints, row: int, allowed: Bools | None, excluded: Excluded | None) -> Bools:
+    """bool (m,): which of some items, int64 (m,), may be proposed to the customer of a row."""
+    kept = np.ones(len(places), np.bool_) if allowed is None else allowed[places]
+    struck = () if excluded is None else excluded.of(row)
+    if len(struck):
+        kept &= ~np.isin(places, struck)
+    return kept
 
 
 def best_of(

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from features.sorting import stable_order
 from serving.sources.histories import Histories
-from serving.sources.source import Bools, Excluded, Ints, Proposals, Scores
+from serving.sources.source import Bools, Excluded, Ints, Proposals, Scores, open_to
 
 __all__ = ["Reach", "propose_reached", "remembered", "score_reached", "summed_cells"]
 
@@ -71,9 +71,7 @@ def propose_reached(
             continue
         sums = exact.astype(np.float32)
         best[row] = reached[np.argmax(sums)]
-        kept = np.ones(len(reached), np.bool_) if allowed is None else allowed[reached]
-        if excluded is not None:
-            kept &= ~np.isin(reached, excluded.of(row))
+        kept = open_to(reached, row, allowed, excluded)
         reached, sums = reached[kept], sums[kept]
         order = _first(sums, limit)
         places[row, : len(order)], scores[row, : len(order)] = reached[order], sums[order]
