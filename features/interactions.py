@@ -24,7 +24,7 @@ from features.customer_view import CustomerView
 from features.errors import ConfigurationError
 from features.instants import DAY_US
 from features.schema import KINDS
-from features.sorting import stable_order
+from features.sorting import run_starts, stable_order
 from features.tracks import Track
 
 __all__ = ["Cells", "InteractionSettings", "Interactions", "ItemIndex", "interactions", "known", "weigh"]
@@ -166,7 +166,7 @@ def weigh(view: CustomerView, as_of_us: int, settings: InteractionSettings, inde
     quanta = np.rint(weights[kept] / _QUANTUM).astype(np.int64)
     order = stable_order(keys, view.n_customers * n_items)
     keys, quanta = keys[order], quanta[order]
-    starts = np.flatnonzero(np.diff(keys, prepend=-1))
+    starts = run_starts(keys)
     sums = np.add.reduceat(quanta, starts) if len(starts) else quanta
     keys = keys[starts]
     stored = sums != 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["stable_order"]
+__all__ = ["run_starts", "stable_order"]
 
 
 def stable_order(keys: npt.NDArray[np.int64], limit: int) -> npt.NDArray[np.int64]:
@@ -26,3 +26,16 @@ def stable_order(keys: npt.NDArray[np.int64], limit: int) -> npt.NDArray[np.int6
     packed.sort()
     packed &= (1 << bits) - 1
     return packed
+
+
+def run_starts(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """int64 (r,): where each run of equal keys begins.
+
+    >>> import numpy as np
+    >>> run_starts(np.array([4, 4, 7, 9, 9])).tolist()
+    [0, 2, 3]
+    """
+    begins = np.empty(keys.size, np.bool_)
+    begins[:1] = True
+    np.not_equal(keys[1:], keys[:-1], out=begins[1:])
+    return np.flatnonzero(begins)

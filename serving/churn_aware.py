@@ -41,6 +41,7 @@ def aimed(
         ranked.places,
         category=catalogue.texts["category"].codes,
         margin=margins(catalogue) if margin is None else margin,
+        weights=weights,
     )
     return reordered(ranked, facets, weights)
 

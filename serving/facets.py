@@ -24,6 +24,7 @@ def facets_of(
     *,
     category: npt.NDArray[np.int32],
     margin: Floats,
+    weights: Floats,
 ) -> Facets:
     """What is known of candidates besides their relevance.
 
@@ -33,15 +34,22 @@ def facets_of(
         places: int64 (n, m), catalogue positions, -1 for none.
         category: int32 (n_items,), -1 where an item has none.
         margin: float64 (n_items,) in [0, 1], NaN where it is not known.
+        weights: float64 (n, 3), of `Objective.of_many`; what counts for nobody is not worked out and is 0.
     """
     at = np.maximum(places, 0)
-    popular = _normalised(sources.get("popularity"), histories, places)
+    nothing = np.zeros(places.shape)
+    new, back = bool(weights[:, 1].any()), bool(weights[:, 2].any())
     return Facets(
         margin=margin[at],
-        novelty=np.where(_met(histories, places, len(category)), 0.0, 1.0 - np.clip(popular, 0.0, 1.0)),
-        due=np.clip(_normalised(sources.get("buy_again"), histories, places), 0.0, 1.0),
-        familiar=_familiar(histories, category, at),
+        novelty=_novelty(sources.get("popularity"), histories, places, len(category)) if new else nothing,
+        due=np.clip(_normalised(sources.get("buy_again"), histories, places), 0.0, 1.0) if back else nothing,
+        familiar=_familiar(histories, category, at) if back else nothing,
     )
+
+
+def _novelty(popularity: CandidateSource | None, histories: Histories, places: Ints, n_items: int) -> Floats:
+    popular = _normalised(popularity, histories, places)
+    return np.where(_met(histories, places, n_items), 0.0, 1.0 - np.clip(popular, 0.0, 1.0))
 
 
 def _normalised(source: CandidateSource | None, histories: Histories, places: Ints) -> Floats:

@@ -73,11 +73,11 @@ class Facets:
     @property
     def winning_back(self) -> Floats:
         """float64 (n, m): due again or familiar, put together as chances of independent reasons are."""
-        return 1.0 - (1.0 - np.nan_to_num(self.due)) * (1.0 - np.nan_to_num(self.familiar))
+        return 1.0 - (1.0 - _or_nothing(self.due)) * (1.0 - _or_nothing(self.familiar))
 
     def gain(self, weights: Floats) -> Floats:
         """float64 (n, m), at least 0, for weights float64 (n, 3) in the order of ObjectiveWeights."""
-        found = weights[:, :1] * np.nan_to_num(self.margin) + weights[:, 1:2] * np.nan_to_num(self.novelty)
+        found = weights[:, :1] * _or_nothing(self.margin) + weights[:, 1:2] * _or_nothing(self.novelty)
         return np.asarray(found + weights[:, 2:] * self.winning_back, np.float64)
 
 
@@ -151,3 +151,8 @@ def price_ranks(price_minor: Floats) -> Floats:
     known = np.sort(price_minor[~np.isnan(price_minor)])
     below, up_to = np.searchsorted(known, price_minor, "left"), np.searchsorted(known, price_minor, "right")
     return np.where(np.isnan(price_minor), np.nan, (below + up_to) / 2 / max(len(known), 1))
+
+
+def _or_nothing(values: Floats) -> Floats:
+    """The numbers; 0 where one is missing."""
+    return np.where(np.isnan(values), 0.0, values)

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from features.instants import DAY_US
+from features.sorting import run_starts
 from serving.catalogue import Catalogue
 from serving.ranking import Candidates
 from serving.sources.buy_again import BuyAgainSource
@@ -166,15 +167,16 @@ def _of_pairs(histories: Histories, facts: ItemFacts, places: Ints) -> list[Floa
     weighed = _looked_up(owners * n_items + histories.items, wanted)
     keys = steps.customers * n_items + steps.items
     order = np.argsort(keys, kind="stable")  # so the last of a run of one key is its latest step
-    ends = np.flatnonzero(np.diff(keys[order], append=-1))
-    counts = np.diff(ends, prepend=-1).astype(np.float64)
-    ages = (histories.as_of_us - steps.times_us[order[ends]]) / DAY_US
-    stepped = _looked_up(keys[order[ends]], wanted)
+    ascending = keys[order]
+    starts = run_starts(ascending)
+    ends = np.append(starts[1:], len(keys))
+    ages = (histories.as_of_us - steps.times_us[order[ends[: len(starts)] - 1]]) / DAY_US
+    stepped = _looked_up(ascending[starts], wanted)
     had = _looked_up(bought.customers * n_items + bought.items, wanted)
     due = np.full(len(bought.items), np.nan) if facts.buy_again is None else facts.buy_again.due(histories)
     return [
         _taken(np.sign(histories.weights) * shares, weighed, 0.0),
-        _taken(counts, stepped, 0.0),
+        _taken((ends[: len(starts)] - starts).astype(np.float64), stepped, 0.0),
         _taken(ages, stepped),
         _taken(bought.counts.astype(np.float64), had, 0.0),
         _taken((histories.as_of_us - bought.last_us) / DAY_US, had),

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg.lapack import dposv
 
 from serving.sources.histories import Histories
 from serving.sources.longest_first import LongestFirst
@@ -65,7 +66,7 @@ class FactorSource:
             weights: confidence is `1 + alpha * |weight|`; p is 1 above 0 and 0 below.
         """
         left, right = self._equations(items, weights)
-        return np.asarray(np.linalg.solve(left, right), np.float64)
+        return _solved(left, right)
 
     def _equations(self, items: Ints, weights: Floats) -> tuple[Floats, Floats]:
         """Left (n_factors, n_factors) and right (n_factors,) of the equation of `fold_in`."""
@@ -75,19 +76,13 @@ class FactorSource:
 
     def vectors(self, histories: Histories) -> Scores:
         """float32 (n, n_factors); NaN in the rows of cold customers."""
-        return histories.once((self, "vectors"), lambda: self._solved(histories))
+        return histories.once((self, "vectors"), lambda: self._folded_in(histories))
 
-    def _solved(self, histories: Histories) -> Scores:
-        width = self.item_factors.shape[1]
-        vectors = np.full((histories.n_customers, width), np.nan, np.float32)
-        warm = np.flatnonzero(~histories.cold)
-        for start in range(0, len(warm), _CUSTOMERS_AT_ONCE):
-            rows = warm[start : start + _CUSTOMERS_AT_ONCE]
-            left, right = np.empty((len(rows), width, width)), np.empty((len(rows), width, 1))
-            for number, row in enumerate(rows.tolist()):
-                cells = slice(histories.offsets[row], histories.offsets[row + 1])
-                left[number], right[number, :, 0] = self._equations(histories.items[cells], histories.weights[cells])
-            vectors[rows] = np.linalg.solve(left, right)[:, :, 0]
+    def _folded_in(self, histories: Histories) -> Scores:
+        vectors = np.full((histories.n_customers, self.item_factors.shape[1]), np.nan, np.float32)
+        for row in np.flatnonzero(~histories.cold).tolist():
+            cells = slice(histories.offsets[row], histories.offsets[row + 1])
+            vectors[row] = self.fold_in(histories.items[cells], histories.weights[cells])
         return vectors
 
     def propose(
@@ -110,7 +105,7 @@ class FactorSource:
         vectors = self.vectors(histories)
         found = np.full(places.shape, np.nan, np.float32)
         for row, (vector, own) in enumerate(zip(vectors, places, strict=True)):
-            found[row] = np.where(own >= 0, (self.item_factors[own] * vector).sum(axis=1), np.float32(np.nan))
+            found[row] = np.where(own >= 0, np.einsum("ij,j->i", self.item_factors[own], vector), np.float32(np.nan))
         return found
 
     def leading(self, histories: Histories, row: int, places: Ints) -> Ints:
@@ -126,7 +121,7 @@ class FactorSource:
             return np.full(len(places), -1, np.int64)
         own = self.item_factors[items].astype(np.float64)
         extra = self.alpha * np.abs(weights)
-        moved = np.linalg.solve(self._gram + (own.T * extra) @ own, own.T * np.where(weights > 0, 1.0 + extra, 0.0))
+        moved = _solved(self._gram + (own.T * extra) @ own, own.T * np.where(weights > 0, 1.0 + extra, 0.0))
         shares = self.item_factors[places].astype(np.float64) @ moved
         shares[places[:, None] == items] = -np.inf  # an item does not speak for itself
         best = np.argmax(shares, axis=1)
@@ -143,3 +138,9 @@ class FactorSource:
         (factors,) = arrays_of(arrays, {"item_factors": Shape(np.float32, 2)})
         alpha, regularization = positive_numbers(settings, "alpha", "regularization")
         return cls(factors, alpha, regularization)
+
+
+def _solved(left: Floats, right: Floats) -> Floats:
+    """What a symmetric, positive definite matrix (f, f) makes the right sides, (f,) or (f, m), of."""
+    _, found, fault = dposv(left, right)
+    return np.asarray(np.linalg.solve(left, right) if fault else found, np.float64)

@@ -18,7 +18,7 @@ from features.customer_view import CustomerView
 from features.instants import DAY_US
 from features.interactions import InteractionSettings, ItemIndex, known, weigh
 from features.schema import KINDS
-from features.sorting import stable_order
+from features.sorting import run_starts, stable_order
 
 __all__ = ["PURCHASE", "STEP_KINDS", "Histories", "Purchases", "Steps"]
 
@@ -67,10 +67,10 @@ class Purchases:
         keys = customers * max(n_items, 1) + items
         order = stable_order(keys, int(keys.max(initial=0)) + 1)  # so each run of one key stays in the order of time
         keys, times = keys[order], times_us[order]
-        new_key = np.diff(keys, prepend=-1) != 0
-        starts = np.flatnonzero(new_key)
-        distinct = new_key.copy()
-        distinct[1:] |= np.diff(times) != 0
+        starts = run_starts(keys)
+        distinct = np.zeros(len(keys), np.bool_)
+        distinct[starts] = True
+        distinct[1:] |= times[1:] != times[:-1]
         counts = np.add.reduceat(distinct.astype(np.int64), starts) if len(starts) else np.empty(0, np.int64)
         ends = np.append(starts[1:], len(keys)) - 1
         chosen = keys[starts]

@@ -131,7 +131,7 @@ class Explaining(Protocol):
 
 
 def open_to(places: Ints, row: int, allowed: Bools | None, excluded: Excluded | None) -> Bools:
-    """bool (m,): which of some items, int64 (m,), may be proposed to the customer of a row."""
+    """Which of some items, int64 (m,), may be proposed to the customer of a row: bool (m,)."""
     kept = np.ones(len(places), np.bool_) if allowed is None else allowed[places]
     struck = () if excluded is None else excluded.of(row)
     if len(struck):

@@ -10,6 +10,7 @@ from serving.sources.popularity import PopularitySource
 
 CATEGORY = np.array([0, 0, 1, 1, -1], np.int32)
 MARGIN = np.array([0.1, 0.2, 0.3, np.nan, 0.5])
+EVERY = np.ones((1, 3))
 SOURCES = {
     "popularity": PopularitySource(np.array([4.0, 3.0, 2.0, 1.0, 0.0], np.float32)),
     "buy_again": BuyAgainSource(np.full(5, 0.01), np.full(5, 10.0), 60.0, 30.0),
@@ -24,7 +25,7 @@ def histories() -> Histories:
 
 
 def found(histories, sources=SOURCES, places=PLACES):
-    return facets_of(sources, histories, places, category=CATEGORY, margin=MARGIN)
+    return facets_of(sources, histories, places, category=CATEGORY, margin=MARGIN, weights=EVERY)
 
 
 def test_what_was_met_is_not_new_and_the_rest_is_as_new_as_it_is_unpopular(histories):
@@ -65,5 +66,12 @@ def test_a_customer_alone_has_the_facets_they_have_among_others(histories):
 
 
 def test_a_shop_without_categories_has_nothing_familiar(histories):
-    none = facets_of(SOURCES, histories, PLACES, category=np.full(5, -1, np.int32), margin=MARGIN)
+    none = facets_of(SOURCES, histories, PLACES, category=np.full(5, -1, np.int32), margin=MARGIN, weights=EVERY)
     assert not none.familiar.any()
+
+
+def test_what_counts_for_nobody_is_not_worked_out(histories):
+    weights = np.array([[1.0, 0.0, 0.5], [1.0, 0.0, 0.0]])
+    some = facets_of(SOURCES, histories, PLACES, category=CATEGORY, margin=MARGIN, weights=weights)
+    assert not some.novelty.any()
+    assert np.array_equal(some.due, found(histories).due)

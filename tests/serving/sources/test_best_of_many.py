@@ -47,9 +47,9 @@ def test_a_customer_is_solved_once_for_proposing_and_for_scoring():
     solved = []
 
     class Counting(FactorSource):
-        def _solved(self, histories):
+        def _folded_in(self, histories):
             solved.append(histories)
-            return super()._solved(histories)
+            return super()._folded_in(histories)
 
     factors = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
     one, other = Counting(factors, 1.0, 0.1), Counting(-factors, 1.0, 0.5)
