@@ -1,9 +1,12 @@
-"""The recommender as it is when a decision is made: frozen candidate sources, one blend, filters."""
+"""The recommender as it is when a decision is made: frozen candidate sources, one blend or ranker.
+
+It ranks; a slate is made of that by `serving.storefront`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,17 +15,16 @@ import numpy as np
 import numpy.typing as npt
 
 from features.customer_view import CustomerView
-from features.errors import ArtefactError, ConfigurationError, DataError
+from features.errors import ArtefactError, ConfigurationError
 from features.interactions import ItemIndex
 from features.settings import read_settings
 from serving.catalogue import Catalogue
 from serving.exploration import ItemBeliefs
 from serving.ranker import Ranker
-from serving.ranking import Asked, Ranked, blend, gather, given_places, judge, n_filtered, rank
+from serving.ranking import Asked, Ranked, blend, gather, given_places, judge, rank
 from serving.ranking_features import ItemFacts
 from serving.recommender_files import SETTINGS_FILE, pack, unpack
 from serving.recommender_settings import RecommenderSettings
-from serving.slate import Slate, SlateItem
 from serving.sources.buy_again import BuyAgainSource
 from serving.sources.histories import Histories
 from serving.sources.source import Bools, CandidateSource, Excluded, Ints
@@ -32,9 +34,7 @@ __all__ = ["Recommender", "RecommenderSettings"]
 Floats = npt.NDArray[np.float64]
 
 _CUSTOMERS_AT_ONCE = 256
-_POPULARITY, _SIMILAR = "popularity", "similar"
-_REASONS = {"als": "bought by customers like you", "popularity": "popular now", "buy_again": "bought before"}
-_USUAL_REASON, _SIMILAR_REASON = "goes with what you looked at or bought", "similar to what you are looking at"
+_POPULARITY = "popularity"
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,117 +85,28 @@ class Recommender:
         return ItemFacts.of(self.catalogue, self.sources)
 
     def mask(self, item_ids: Collection[str]) -> Bools:
-        """Which items of the catalogue (bool (n_items,)) are among some ids. Make it once for a fixed list."""
+        """Which items of the catalogue (bool (n_items,)) are among some ids."""
         chosen = np.zeros(len(self.item_ids), np.bool_)
         places = self.index.positions_of(list(item_ids))
         chosen[places[places >= 0]] = True
         return chosen
 
-    def slate(
-        self,
-        history: CustomerView | None,
-        as_of_us: int,
-        k: int,
-        *,
-        exclude_owned: bool = False,
-        candidates: Sequence[str] | None = None,
-        allowed: Collection[str] | Bools | None = None,
-        excluded: Collection[str] = (),
-        seed_items: Sequence[str] = (),
-    ) -> Slate:
-        """The best k items for one customer at an instant.
+    def rank(self, view: CustomerView, as_of_us: int, k: int, *, exclude_owned: bool = False) -> Ints:
+        """int64 (n_customers, k): the best k of each as catalogue positions, -1 behind the last. For judging many.
 
         Args:
-            history: view of one customer, or None for a visitor nobody knows; events at or after `as_of` do nothing.
+            view: of any customers; events at or after `as_of` do nothing.
             as_of_us: exclusive cut-off, microseconds.
-            k: items wanted, at least 1.
-            exclude_owned: leave out what the customer has bought.
-            candidates: rank these alone; those the catalogue does not hold are counted and ignored.
-            allowed: only these may be shown (ids, or a mask from `mask`).
-            excluded: these may not be shown, such as items that are out of stock.
-            seed_items: rank as for someone who was drawn to these alone; they are not shown themselves. Where none
-                of them is known the slate is the customer's own, with `fallback` true.
-
-        Raises:
-            DataError: k is below 1, the history is of several customers, or a mask has another length.
+            k: at least 1.
+            exclude_owned: leave out what each has bought.
         """
-        if history is not None and history.n_customers > 1:
-            raise DataError(f"slate() takes one customer, not {history.n_customers}; use slates()")
-        _check_k(k)
-        histories = self.histories(history, as_of_us)
-        seeds = np.unique(self.index.positions_of(list(seed_items)))
-        seeds = seeds[seeds >= 0]
-        pool = None if candidates is None else self.mask(candidates)
-        eligible = self._eligible(allowed, excluded, pool)
-        eligible[seeds] = False
-        similar = bool(len(seeds))
-        drawn = Histories.of_lists([seeds.tolist()], len(self.item_ids)) if similar else histories
-        owned = _owned(histories) if exclude_owned else None
-        ranked, asked = self.ranked(
-            drawn,
-            eligible,
-            k,
-            weights=self.settings.similar if similar else None,
-            excluded=owned,
-            pool=pool,
-            liked=similar,
-            news=exclude_owned and not similar,
-        )
-        wanted = list(dict.fromkeys([*(candidates or ()), *seed_items]))
-        cold = bool(histories.cold[0])
-        return dataclasses.replace(
-            self._slate(ranked, 0, asked, self.due(drawn, ranked.places), similar=similar),
-            filtered_count=int(n_filtered(eligible, owned, pool, 1)[0]),
-            strategy=_strategy(len(self.item_ids), similar=similar, cold=cold),
-            fallback=not self.item_ids or (not similar and (bool(seed_items) or cold)),
-            unknown_count=int(np.sum(self.index.positions_of(wanted) < 0)),
-        )
-
-    def similar(
-        self,
-        item_id: str,
-        k: int,
-        *,
-        allowed: Collection[str] | Bools | None = None,
-        excluded: Collection[str] = (),
-    ) -> Slate:
-        """The k items that suit who was drawn to one alone; none and `fallback` for an unknown item."""
-        slate = self.slate(None, 0, k, allowed=allowed, excluded=excluded, seed_items=(item_id,))
-        return slate if slate.strategy == _SIMILAR else dataclasses.replace(slate, items=(), strategy="none")
-
-    def slates(
-        self,
-        view: CustomerView,
-        as_of_us: int,
-        k: int,
-        *,
-        exclude_owned: bool = False,
-        allowed: Collection[str] | Bools | None = None,
-    ) -> Iterator[Slate]:
-        """One slate a customer of the view, in its order and as `slate` gives it, in bounded memory."""
-        for histories, ranked, asked, filtered in self._ranked(view, as_of_us, k, allowed, exclude_owned=exclude_owned):
-            due = self.due(histories, ranked.places)
-            for row in range(histories.n_customers):
-                cold = bool(histories.cold[row])
-                yield dataclasses.replace(
-                    self._slate(ranked, row, asked, due, similar=False),
-                    strategy=_strategy(len(self.item_ids), similar=False, cold=cold),
-                    fallback=cold or not self.item_ids,
-                    filtered_count=int(filtered[row]),
-                )
-
-    def rank(
-        self,
-        view: CustomerView,
-        as_of_us: int,
-        k: int,
-        *,
-        exclude_owned: bool = False,
-        allowed: Collection[str] | Bools | None = None,
-    ) -> Ints:
-        """int64 (n_customers, k): the slates as catalogue positions, -1 behind the last item. For judging many."""
-        chunks = self._ranked(view, as_of_us, k, allowed, exclude_owned=exclude_owned)
-        return np.concatenate([np.empty((0, k), np.int64), *(ranked.places for _, ranked, *_ in chunks)])
+        histories, everything = self.histories(view, as_of_us), np.ones(len(self.item_ids), np.bool_)
+        places = [np.empty((0, k), np.int64)]
+        for start in range(0, view.n_customers, _CUSTOMERS_AT_ONCE):
+            part = histories.part(start, min(start + _CUSTOMERS_AT_ONCE, view.n_customers))
+            owned = Excluded(part.bought_offsets, part.bought.items) if exclude_owned else None
+            places.append(self.ranked(part, everything, k, excluded=owned, news=exclude_owned)[0].places)
+        return np.concatenate(places)
 
     def to_files(self) -> dict[str, bytes]:
         """Its files, without code in them; the same recommender gives the same bytes."""
@@ -222,22 +133,6 @@ class Recommender:
         if view is None or not view.n_customers:
             return Histories.nobody(as_of_us)
         return Histories.read(view, as_of_us, self.index, self.settings.interactions)
-
-    def _eligible(
-        self, allowed: Collection[str] | Bools | None, excluded: Collection[str], pool: Bools | None
-    ) -> Bools:
-        """A fresh mask of what the filters leave."""
-        n_items = len(self.item_ids)
-        eligible = np.ones(n_items, np.bool_) if pool is None else pool.copy()
-        if isinstance(allowed, np.ndarray):
-            if allowed.shape != (n_items,) or allowed.dtype != np.bool_:
-                raise DataError(f"the mask of allowed items must be bool ({n_items},); make it with mask()")
-            eligible &= allowed
-        elif allowed is not None:
-            eligible &= self.mask(allowed)
-        if excluded:
-            eligible &= ~self.mask(excluded)
-        return eligible
 
     def _asked(self, cold: Bools, named: Mapping[str, float]) -> Asked:
         """The sources with weight; for cold customers popularity too, with the weight 1 where it has none."""
@@ -308,48 +203,3 @@ class Recommender:
         if source is None or not len(histories.bought.items):
             return np.zeros(places.shape)
         return np.nan_to_num(source.of_bought(histories, source.due(histories), places))
-
-    def _ranked(
-        self, view: CustomerView, as_of_us: int, k: int, allowed: Collection[str] | Bools | None, *, exclude_owned: bool
-    ) -> Iterator[tuple[Histories, Ranked, Asked, Ints]]:
-        _check_k(k)
-        if not view.n_customers:
-            return
-        histories = self.histories(view, as_of_us)
-        eligible = self._eligible(allowed, (), None)
-        for start in range(0, view.n_customers, _CUSTOMERS_AT_ONCE):
-            part = histories.part(start, min(start + _CUSTOMERS_AT_ONCE, view.n_customers))
-            owned = _owned(part) if exclude_owned else None
-            ranked, asked = self.ranked(part, eligible, k, excluded=owned, news=exclude_owned)
-            yield part, ranked, asked, n_filtered(eligible, owned, None, part.n_customers)
-
-    def _slate(self, ranked: Ranked, row: int, asked: Asked, due: Floats, *, similar: bool) -> Slate:
-        """The items of one row; the rest is the caller's."""
-        items = []
-        for position, place in enumerate(ranked.places[row].tolist()):
-            if place < 0:
-                break
-            name = asked.sources[int(ranked.source[row, position])].name
-            reason = _SIMILAR_REASON if similar else _REASONS.get(name, _USUAL_REASON)
-            if name == "buy_again" and due[row, position] >= 1:
-                reason = "due again"
-            score = float(ranked.scores[row, position])
-            items.append(SlateItem(self.item_ids[place], score, position + 1, name, reason))
-        return Slate(tuple(items), "none", fallback=False, filtered_count=0)
-
-
-def _owned(histories: Histories) -> Excluded:
-    return Excluded(histories.bought_offsets, histories.bought.items)
-
-
-def _check_k(k: int) -> None:
-    if k < 1:
-        raise DataError(f"k is {k}; ask for at least 1 item")
-
-
-def _strategy(n_items: int, *, similar: bool, cold: bool) -> str:
-    if not n_items:
-        return "none"
-    if similar:
-        return _SIMILAR
-    return "popularity" if cold else "personal"

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from features.customer_view import CustomerView
+from features.errors import DataError
 from features.instants import DAY_US, MINUTE_US
 from serving.arranging import RANKED, Arranged, arrange
 from serving.catalogue import Catalogue
@@ -116,24 +117,21 @@ class Storefront:
         Raises:
             FilterError: the filter cannot be read or does not fit the catalogue.
             ConfigurationError: a boost is one too many, or its filter does not fit.
-            DataError: the limit is below 1.
+            DataError: the limit is below 1, or the history is of several customers.
         """
+        if history is not None and history.n_customers > 1:
+            raise DataError(f"a slate is of one customer, not {history.n_customers}; ask for each apart")
         asking = self._asking(history, as_of_us, request, recipe)
         aims = recipe.objective.weights(churn_probability)
         ranked, asked = self._ranked(asking, recipe, np.array([astuple(aims)]))
         arranged, propensities = self._arranged(asking, recipe, ranked, recommendation_id)
         cold = bool(asking.histories.cold[0])
+        strategy = "similar" if asking.similar else "popularity" if cold else "personal"
         filtered = asking.filtered | {"low_relevance": arranged.filtered["low_relevance"]}
         wanted = list(dict.fromkeys([*(request.candidates or ()), *request.seed_items]))
         return Slate(
             self._items(asking, ranked, asked, arranged),
-            "none"
-            if not len(self.catalogue)
-            else "similar"
-            if asking.similar
-            else "popularity"
-            if cold
-            else "personal",
+            strategy if len(self.catalogue) else "none",
             fallback=not len(self.catalogue) or (not asking.similar and (bool(request.seed_items) or cold)),
             filtered_count=sum(filtered.values()),
             unknown_count=int(np.sum(self.catalogue.index.positions_of(wanted) < 0)),

@@ -14,6 +14,7 @@ from serving.recommender import Recommender
 from serving.recommender_files import SETTINGS_FILE
 from serving.trees import Trees
 from tests import tiny_shop
+from tests.plain_slates import ids, plain_slate
 from tests.shop_events import day, view_of
 
 SOURCES = ("als", "popularity", "buy_again")
@@ -66,9 +67,9 @@ def test_a_pair_alone_scores_as_among_others(contrary):
 
 
 def test_the_ranker_decides_and_the_blend_where_it_is_set_aside(shop):
-    ranked = [item.item_id for item in shop.slate(HISTORY, day(10), 5).items]
-    blended = [item.item_id for item in shop.with_blend(shop.settings.blend).slate(HISTORY, day(10), 5).items]
-    assert blended == [item.item_id for item in tiny_shop.recommender().slate(HISTORY, day(10), 5).items]
+    ranked = ids(plain_slate(shop, HISTORY, day(10), 5))
+    blended = ids(plain_slate(shop.with_blend(shop.settings.blend), HISTORY, day(10), 5))
+    assert blended == ids(plain_slate(tiny_shop.recommender(), HISTORY, day(10), 5))
     # the two that the customer was drawn to are last now
     assert set(blended[:2]) == set(ranked[-2:]) == {"apple", "bread"}
     assert set(ranked) == set(blended)
@@ -76,8 +77,10 @@ def test_the_ranker_decides_and_the_blend_where_it_is_set_aside(shop):
 
 def test_cold_customers_and_similar_items_keep_the_blend(shop):
     plain = tiny_shop.recommender()
-    assert shop.slate(None, day(10), 5) == plain.slate(None, day(10), 5)
-    assert shop.similar("apple", 3) == plain.similar("apple", 3)
+    assert plain_slate(shop, None, day(10), 5) == plain_slate(plain, None, day(10), 5)
+    assert plain_slate(shop, HISTORY, day(10), 3, seed_items=("apple",)) == plain_slate(
+        plain, HISTORY, day(10), 3, seed_items=("apple",)
+    )
 
 
 def test_a_placement_without_one_of_its_sources_keeps_the_blend(shop):
@@ -92,18 +95,18 @@ def test_a_placement_without_one_of_its_sources_keeps_the_blend(shop):
 def test_a_ranker_of_all_items_does_not_order_new_ones_where_these_have_weights_of_their_own(shop):
     apart = dataclasses.replace(shop, settings=dataclasses.replace(shop.settings, new={"popularity": 1.0}))
     plain = apart.with_blend({"popularity": 1.0})
-    assert apart.slate(HISTORY, day(10), 4) == shop.slate(HISTORY, day(10), 4)
-    new = apart.slate(HISTORY, day(10), 4, exclude_owned=True)
-    assert new == plain.slate(HISTORY, day(10), 4, exclude_owned=True)
+    assert plain_slate(apart, HISTORY, day(10), 4) == plain_slate(shop, HISTORY, day(10), 4)
+    new = plain_slate(apart, HISTORY, day(10), 4, owned=True)
+    assert new == plain_slate(plain, HISTORY, day(10), 4, owned=True)
 
 
 def test_a_ranker_of_new_items_orders_the_lists_that_show_nothing_owned(shop, contrary):
     settings = dataclasses.replace(tiny_shop.recommender().settings, new=dict(zip(SOURCES, WEIGHTS, strict=True)))
     plain = dataclasses.replace(tiny_shop.recommender(), settings=settings)
     apart = dataclasses.replace(plain, new_ranker=contrary)
-    assert apart.slate(HISTORY, day(10), 5) == plain.slate(HISTORY, day(10), 5)
-    new = [item.item_id for item in apart.slate(HISTORY, day(10), 4, exclude_owned=True).items]
-    blended = [item.item_id for item in plain.slate(HISTORY, day(10), 4, exclude_owned=True).items]
+    assert plain_slate(apart, HISTORY, day(10), 5) == plain_slate(plain, HISTORY, day(10), 5)
+    new = ids(plain_slate(apart, HISTORY, day(10), 4, owned=True))
+    blended = ids(plain_slate(plain, HISTORY, day(10), 4, owned=True))
     # of what it does not own, the customer met the bread alone, which is last now
     assert blended[0] == new[-1] == "bread"
     files = apart.to_files()
@@ -120,19 +123,18 @@ def test_a_source_without_weight_is_read_though_it_proposes_nothing():
     shop = dataclasses.replace(plain, ranker=reader)
     ranked, asked = shop.ranked(shop.histories(HISTORY, day(10)), np.ones(len(shop.item_ids), np.bool_), 5)
     assert [source.name for source in asked.sources] == ["popularity"]
-    before = plain.slate(HISTORY, day(10), 5)
+    before, shown = plain_slate(plain, HISTORY, day(10), 5), plain_slate(shop, HISTORY, day(10), 5)
     # the one item that was ever bought is first, and is shown as what proposed it
     assert shop.item_ids[ranked.places[0, 0]] == "apple"
-    assert {item.source for item in shop.slate(HISTORY, day(10), 5).items} == {"popularity"}
-    assert {item.item_id for item in shop.slate(HISTORY, day(10), 5).items} == {one.item_id for one in before.items}
+    assert {item.source for item in shown.items} == {"popularity"}
+    assert set(ids(shown)) == set(ids(before))
 
 
-def test_slates_of_many_are_those_of_each_alone(shop):
+def test_many_are_ranked_as_each_is_shown_alone(shop):
     rows = [(f"c{n:02}", tiny_shop.ITEMS[n % 5], n % 7, "purchase") for n in range(20)]
     view = view_of([*rows, *[(f"c{n:02}", tiny_shop.ITEMS[(n * 3) % 5], 8, "view") for n in range(0, 20, 2)]])
-    together = list(shop.slates(view, day(10), 3))
-    alone = [shop.slate(view.select(np.array([row])), day(10), 3) for row in range(view.n_customers)]
-    assert together == alone
+    together = [[shop.item_ids[place] for place in row] for row in shop.rank(view, day(10), 3)]
+    assert together == [ids(plain_slate(shop, view.select([row]), day(10), 3)) for row in range(view.n_customers)]
 
 
 def test_files_come_back_without_code_and_with_the_same_bytes(shop):
@@ -140,7 +142,7 @@ def test_files_come_back_without_code_and_with_the_same_bytes(shop):
     again = Recommender.from_files(files)
     assert again.ranker is not None
     assert again.to_files() == files
-    assert again.slate(HISTORY, day(10), 5) == shop.slate(HISTORY, day(10), 5)
+    assert plain_slate(again, HISTORY, day(10), 5) == plain_slate(shop, HISTORY, day(10), 5)
     assert RANKER_FILE not in tiny_shop.recommender().to_files()
 
 

@@ -16,6 +16,7 @@ from serving.recommender_settings import USUAL_BLEND
 from serving.sources.buy_again import BuyAgainSource
 from serving.sources.factors import FactorSource
 from serving.sources.popularity import PopularitySource
+from tests.plain_slates import ids, plain_slate
 from tests.shop_events import day, view_of
 
 AS_OF = day(30)
@@ -48,12 +49,8 @@ def bought(*items, when=1.0):
     return view_of([("ann", item, when, "purchase") for item in items])
 
 
-def ids(slate):
-    return [item.item_id for item in slate.items]
-
-
 def test_a_visitor_nobody_knows_gets_what_is_popular():
-    slate = made().slate(None, AS_OF, 3)
+    slate = plain_slate(made(), None, AS_OF, 3)
     assert ids(slate) == ["i0", "i1", "i2"]
     assert (slate.strategy, slate.fallback) == ("popularity", True)
     assert {(item.source, item.reason) for item in slate.items} == {("popularity", "popular now")}
@@ -62,25 +59,25 @@ def test_a_visitor_nobody_knows_gets_what_is_popular():
 
 def test_a_cold_customer_gets_what_is_popular_even_where_popularity_has_no_weight():
     alone = made(blend=ALS)
-    slate = alone.slate(view_of([("ann", "not in the catalogue", 1, "purchase")]), AS_OF, 2)
+    slate = plain_slate(alone, view_of([("ann", "not in the catalogue", 1, "purchase")]), AS_OF, 2)
     assert ids(slate) == ["i0", "i1"]
     assert (slate.strategy, slate.fallback) == ("popularity", True)
 
 
 def test_a_known_customer_gets_a_personal_slate():
-    slate = made().slate(bought("i3"), AS_OF, 3)
+    slate = plain_slate(made(), bought("i3"), AS_OF, 3)
     assert (slate.strategy, slate.fallback, slate.filtered_count) == ("personal", False, 0)
 
 
 def test_items_of_no_popularity_are_not_shown_to_a_cold_customer():
-    assert ids(made(popularity=[0, 2, 0, 1, 0, 0]).slate(None, AS_OF, 6)) == ["i1", "i3"]
+    assert ids(plain_slate(made(popularity=[0, 2, 0, 1, 0, 0]), None, AS_OF, 6)) == ["i1", "i3"]
 
 
 def test_the_reason_says_whether_an_item_is_due():
     # gap = (0 own + 20 of the item) / 1 purchase = 20 days: bought 29 days ago is due, 9 days ago is not
     alone = made(blend=BUY_AGAIN)
     history = view_of([("ann", "i2", 1, "purchase"), ("ann", "i4", 21, "purchase")])
-    slate = alone.slate(history, AS_OF, 6)
+    slate = plain_slate(alone, history, AS_OF, 6)
     assert [(item.item_id, item.source, item.reason) for item in slate.items] == [
         ("i2", "buy_again", "due again"),
         ("i4", "buy_again", "bought before"),
@@ -90,21 +87,21 @@ def test_the_reason_says_whether_an_item_is_due():
 def test_an_event_at_as_of_or_recorded_later_changes_nothing():
     early = [("ann", "i3", 1, "purchase")]
     late = [("ann", "i4", 30, "purchase"), ("ann", "i5", 2, "purchase", 30)]
-    recommender = made()
-    assert recommender.slate(view_of(early + late), AS_OF, 6) == recommender.slate(view_of(early), AS_OF, 6)
+    shop = made()
+    assert plain_slate(shop, view_of(early + late), AS_OF, 6) == plain_slate(shop, view_of(early), AS_OF, 6)
 
 
 def test_the_last_event_counts():
-    recommender = made(blend=ALS)
-    before = recommender.slate(bought("i3"), AS_OF, 6)
-    after = recommender.slate(view_of([("ann", "i3", 1, "purchase"), ("ann", "i4", 29.9, "view")]), AS_OF, 6)
+    shop = made(blend=ALS)
+    before = plain_slate(shop, bought("i3"), AS_OF, 6)
+    after = plain_slate(shop, view_of([("ann", "i3", 1, "purchase"), ("ann", "i4", 29.9, "view")]), AS_OF, 6)
     assert [item.score for item in before.items] != [item.score for item in after.items]
 
 
 def test_owned_items_are_excluded_and_counted():
-    slate = made().slate(bought("i0", "i3"), AS_OF, 6, exclude_owned=True)
+    slate = plain_slate(made(), bought("i0", "i3"), AS_OF, 6, owned=True)
     assert sorted(ids(slate)) == ["i1", "i2", "i4", "i5"]
-    assert slate.filtered_count == 2
+    assert (slate.filtered_count, slate.filtered["owned"]) == (2, 2)
 
 
 def test_lists_without_what_is_owned_have_weights_of_their_own():
@@ -112,93 +109,74 @@ def test_lists_without_what_is_owned_have_weights_of_their_own():
     settings = dataclasses.replace(recommender.settings, new=POPULARITY)
     apart = dataclasses.replace(recommender, settings=settings)
     history = bought("i2")
-    assert ids(apart.slate(history, AS_OF, 5)) == ids(recommender.slate(history, AS_OF, 5))
+    assert ids(plain_slate(apart, history, AS_OF, 5)) == ids(plain_slate(recommender, history, AS_OF, 5))
     # popularity falls with the number; i2 is owned
-    assert ids(apart.slate(history, AS_OF, 5, exclude_owned=True)) == ["i0", "i1", "i3", "i4", "i5"]
+    assert ids(plain_slate(apart, history, AS_OF, 5, owned=True)) == ["i0", "i1", "i3", "i4", "i5"]
     assert apart.rank(history, AS_OF, 5, exclude_owned=True).tolist() == [[0, 1, 3, 4, 5]]
     # one source judged alone is that one alone, whatever is excluded
-    alone = apart.with_blend(ALS).slate(history, AS_OF, 5, exclude_owned=True)
-    assert ids(alone) == ids(recommender.slate(history, AS_OF, 5, exclude_owned=True))
+    alone = apart.with_blend(ALS)
+    assert ids(plain_slate(alone, history, AS_OF, 5, owned=True)) == ids(
+        plain_slate(recommender, history, AS_OF, 5, owned=True)
+    )
     # items like a given one are asked for by their own weights
-    similar = apart.slate(history, AS_OF, 5, exclude_owned=True, seed_items=["i0"])
-    assert ids(similar) == ids(recommender.slate(history, AS_OF, 5, exclude_owned=True, seed_items=["i0"]))
+    similar, expected = (
+        plain_slate(one, history, AS_OF, 5, owned=True, seed_items=("i0",)) for one in (apart, recommender)
+    )
+    assert ids(similar) == ids(expected)
 
 
 def test_all_items_owned_gives_an_empty_slate():
-    slate = made(2).slate(bought("i0", "i1"), AS_OF, 5, exclude_owned=True)
+    slate = plain_slate(made(2), bought("i0", "i1"), AS_OF, 5, owned=True)
     assert (slate.items, slate.filtered_count, slate.strategy) == ((), 2, "personal")
 
 
-def test_allowed_items_as_ids_and_as_a_mask_are_the_same():
-    recommender = made()
-    by_ids = recommender.slate(bought("i3"), AS_OF, 6, allowed={"i1", "i2", "elsewhere"})
-    assert sorted(ids(by_ids)) == ["i1", "i2"]
-    assert by_ids.filtered_count == 4
-    assert recommender.slate(bought("i3"), AS_OF, 6, allowed=recommender.mask(["i1", "i2"])) == by_ids
-
-
-def test_items_out_of_stock_are_never_shown():
-    slate = made().slate(None, AS_OF, 3, excluded=["i0", "i2", "elsewhere"])
-    assert ids(slate) == ["i1", "i3", "i4"]
-    assert slate.filtered_count == 2
-
-
 def test_given_candidates_alone_are_ranked_and_unknown_ones_counted():
-    slate = made(popularity=[0, 2, 0, 1, 0, 0]).slate(None, AS_OF, 5, candidates=["i0", "x", "i3", "i1", "i3", "y"])
+    given = ("i0", "x", "i3", "i1", "i3", "y")
+    slate = plain_slate(made(popularity=[0, 2, 0, 1, 0, 0]), None, AS_OF, 5, candidates=given)
     assert ids(slate) == ["i1", "i3", "i0"]
     assert slate.unknown_count == 2
 
 
-def test_filters_apply_to_given_candidates():
-    slate = made().slate(None, AS_OF, 5, candidates=["i0", "i3"], excluded=["i0", "i5"])
+def test_stock_applies_to_given_candidates():
+    slate = plain_slate(made(), None, AS_OF, 5, candidates=("i0", "i3"), out_of_stock=["i0", "i5", "elsewhere"])
     assert (ids(slate), slate.filtered_count) == (["i3"], 1)
 
 
 def test_items_like_one_follow_its_direction():
     # YtY is diagonal, so who was drawn to i0 = (1, 0) alone has the vector (x, 0) with x > 0:
     # i3 has 3 x, i1 and i2 have 2 x, i4 has -x and is not like it
-    slate = of_factors([[1, 0], [2, 2], [2, -2], [3, 0], [-1, 0]]).similar("i0", 10)
+    shop = of_factors([[1, 0], [2, 2], [2, -2], [3, 0], [-1, 0]])
+    slate = plain_slate(shop, None, AS_OF, 10, seed_items=("i0",))
     assert ids(slate) == ["i3", "i1", "i2"]
     assert slate.items[1].score == pytest.approx(2 / 3)
     assert (slate.strategy, slate.fallback, slate.items[0].source) == ("similar", False, "als")
     assert {item.reason for item in slate.items} == {"similar to what you are looking at"}
 
 
-def test_an_unknown_item_has_no_similar_items():
-    slate = made().similar("elsewhere", 3)
-    assert (slate.items, slate.strategy, slate.fallback, slate.unknown_count) == ((), "none", True, 1)
-
-
 def test_unknown_seed_items_fall_back_to_the_customers_own_slate():
-    recommender = made()
-    slate = recommender.slate(bought("i3"), AS_OF, 3, seed_items=["elsewhere"])
-    assert ids(slate) == ids(recommender.slate(bought("i3"), AS_OF, 3))
+    slate = plain_slate(made(), bought("i3"), AS_OF, 3, seed_items=("elsewhere",))
+    assert ids(slate) == ids(plain_slate(made(), bought("i3"), AS_OF, 3))
     assert (slate.strategy, slate.fallback, slate.unknown_count) == ("personal", True, 1)
 
 
 def test_an_empty_catalogue_gives_an_empty_slate():
-    slate = made(0).slate(bought("i3"), AS_OF, 3)
+    slate = plain_slate(made(0), bought("i3"), AS_OF, 3)
     assert (slate.items, slate.strategy, slate.fallback, slate.filtered_count) == ((), "none", True, 0)
 
 
 def test_one_item_is_a_slate_of_one():
-    assert ids(made(1).slate(bought("i0"), AS_OF, 10)) == ["i0"]
+    assert ids(plain_slate(made(1), bought("i0"), AS_OF, 10)) == ["i0"]
 
 
 @pytest.mark.parametrize("k", [0, -1])
-def test_k_below_one_is_refused(k):
+def test_a_limit_below_one_is_refused(k):
     with pytest.raises(DataError, match="at least 1"):
-        made().slate(None, AS_OF, k)
+        plain_slate(made(), None, AS_OF, k)
 
 
-def test_two_customers_are_refused_by_slate():
-    with pytest.raises(DataError, match="use slates"):
-        made().slate(view_of([("ann", "i0", 1, "view"), ("ben", "i0", 1, "view")]), AS_OF, 1)
-
-
-def test_a_mask_of_another_length_is_refused():
-    with pytest.raises(DataError, match="mask"):
-        made().slate(None, AS_OF, 1, allowed=np.ones(5, np.bool_))
+def test_two_customers_at_once_are_refused():
+    with pytest.raises(DataError, match="a slate is of one customer, not 2"):
+        plain_slate(made(), view_of([("ann", "i0", 1, "view"), ("ben", "i0", 1, "view")]), AS_OF, 1)
 
 
 EVENT = st.tuples(
@@ -220,54 +198,49 @@ BLEND = st.sampled_from([dict(USUAL_BLEND), ALS, BUY_AGAIN, {"als": 0.2, "popula
     k=st.integers(1, 15),
     owned=st.booleans(),
     candidates=st.none() | ITEMS,
-    allowed=st.none() | ITEMS,
     excluded=ITEMS,
     seeds=st.just([]) | ITEMS,
 )
-def test_a_slate_keeps_every_promise(n_items, seed, blend, rows, k, owned, candidates, allowed, excluded, seeds):
+def test_without_rules_what_is_taken_out_is_counted_and_moves_nothing(
+    n_items, seed, blend, rows, k, owned, candidates, excluded, seeds
+):
     recommender = made(n_items, seed, blend)
     rows = [("ann", *rest) for _, *rest in rows]
     view = view_of(rows)
-    slate = recommender.slate(
+    given_alone = None if candidates is None else tuple(candidates)
+    slate = plain_slate(
+        recommender,
         view,
         AS_OF,
         k,
-        exclude_owned=owned,
-        candidates=candidates,
-        allowed=allowed,
-        excluded=excluded,
-        seed_items=seeds,
+        owned=owned,
+        out_of_stock=excluded,
+        candidates=given_alone,
+        seed_items=tuple(seeds),
     )
-    shown = ids(slate)
     catalogue = set(recommender.item_ids)
     pool = catalogue if candidates is None else catalogue & set(candidates)
     purchased = {item for _, item, when, kind in rows if kind == "purchase" and when < 30}
-    open_items = pool & (catalogue if allowed is None else set(allowed)) - set(excluded) - set(seeds)
-    open_items -= purchased if owned else set()
-    assert len(shown) <= k
-    assert len(set(shown)) == len(shown)
-    assert set(shown) <= open_items
+    open_items = pool - set(excluded) - set(seeds) - (purchased if owned else set())
     assert slate.filtered_count == len(pool) - len(open_items)
-    assert all(np.isfinite(item.score) for item in slate.items)
     assert [item.score for item in slate.items] == sorted((item.score for item in slate.items), reverse=True)
     if candidates is not None:
-        assert len(shown) == min(k, len(open_items))
+        assert len(slate.items) == min(k, len(open_items))
     if not seeds and candidates is None:
-        full = ids(recommender.slate(view, AS_OF, max(n_items, 1)))
-        assert shown == [item for item in full if item in open_items][:k]  # a filter takes out, and moves nothing
+        full = ids(plain_slate(recommender, view, AS_OF, max(n_items, 1)))
+        assert ids(slate) == [item for item in full if item in open_items][:k]
 
 
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 5), blend=BLEND, rows=st.lists(EVENT, max_size=40), owned=st.booleans())
-def test_many_customers_get_the_slates_they_would_get_alone(seed, blend, rows, owned):
+def test_many_customers_are_ranked_as_each_is_shown_alone(seed, blend, rows, owned):
     recommender = made(12, seed, blend)
     view = view_of(rows)
-    many = list(recommender.slates(view, AS_OF, 5, exclude_owned=owned))
-    assert len(many) == view.n_customers
-    for row, slate in enumerate(many):
-        assert recommender.slate(view.select([row]), AS_OF, 5, exclude_owned=owned) == slate
     places = recommender.rank(view, AS_OF, 5, exclude_owned=owned)
-    assert [[recommender.item_ids[p] for p in row if p >= 0] for row in places] == [ids(slate) for slate in many]
+    assert places.shape == (view.n_customers, 5)
+    for row, ranked in enumerate(places):
+        slate = plain_slate(recommender, view.select([row]), AS_OF, 5, owned=owned)
+        assert [recommender.item_ids[place] for place in ranked if place >= 0] == ids(slate)
 
 
 def test_files_come_back_as_the_same_recommender():
@@ -276,7 +249,7 @@ def test_files_come_back_as_the_same_recommender():
     again = Recommender.from_files(files)
     assert again.settings == recommender.settings
     assert again.to_files() == files
-    assert again.slate(bought("i3"), AS_OF, 6) == recommender.slate(bought("i3"), AS_OF, 6)
+    assert plain_slate(again, bought("i3"), AS_OF, 6) == plain_slate(recommender, bought("i3"), AS_OF, 6)
 
 
 def rewritten(**changed):

@@ -12,6 +12,7 @@ from features.event_log import EventLog
 from features.instants import parse_instant
 from features.workspace import Workspace
 from serving.recommender import Recommender
+from tests.plain_slates import plain_slate
 from training.churn_files import read_churn_parts
 from training.churn_problem import ChurnProblem
 from training.churn_recording import DRIFT, MONITORING_FOLDER
@@ -91,8 +92,7 @@ def test_the_recommender_job_records_a_run_and_registers_a_loadable_challenger(
     version = registry.version(RECOMMENDER, CHALLENGER)
     recommender = Recommender.from_files(registry.files(version))
     assert len(recommender.item_ids) > 100
-    slate = recommender.slate(None, 0, 5)
-    assert len(slate.items) == 5
+    assert len(plain_slate(recommender, None, 0, 5).items) == 5
     recorded = registry.metrics(version)
     assert recorded["ndcg_at_10"] == pytest.approx(trained.metrics["ndcg_at_10"])
     assert {"baseline.popularity.ndcg_at_10", "baseline.buy_again.ndcg_at_10"} <= set(recorded)

@@ -12,6 +12,7 @@ from features.errors import ConfigurationError, NotEnoughDataError
 from features.interactions import InteractionSettings, interactions
 from serving.sources.factors import FactorSource
 from serving.sources.histories import Purchases
+from tests.plain_slates import ids, plain_slate
 from tests.shop_events import day, view_of
 from training.fitted_sources import SOURCES, SourceSettings
 from training.recommender import RecommenderFitSettings, fit_recommender
@@ -55,9 +56,9 @@ def test_a_checkerboard_is_recovered():
 def test_a_customer_who_came_after_the_fit_is_folded_in():
     recommender = fitted(checkerboard(), 61, TWO_TASTES)
     history = view_of([("new", "i01", 70, "view"), ("new", "i03", 70, "purchase")])
-    slate = recommender.slate(history, day(71), 5)
+    slate = plain_slate(recommender, history, day(71), 5)
     assert slate.strategy == "personal"
-    assert [int(item.item_id[1:]) % 2 for item in slate.items] == [1] * 5
+    assert [int(item[1:]) % 2 for item in ids(slate)] == [1] * 5
 
 
 def test_fold_in_equals_implicit():
@@ -156,8 +157,8 @@ def test_blend_weights_prefer_what_worked_on_the_validation_slice():
     # everyone buys the own item every 10 days: buying again is all there is
     rows = [(f"c{c:02}", f"i{c % 15:02}", 10.0 * n, "purchase") for c in range(60) for n in range(12)]
     recommender = fitted(rows, 119, dataclasses.replace(SMALL, blend=None))
-    slate = recommender.slate(view_of([r for r in rows if r[0] == "c03"]), day(119), 3)
-    assert slate.items[0].item_id == "i03"
+    ((first, *_),) = recommender.rank(view_of([r for r in rows if r[0] == "c03"]), day(119), 3)
+    assert recommender.item_ids[first] == "i03"
     assert sum(recommender.settings.blend.values()) == pytest.approx(1)
 
 
