@@ -7,6 +7,7 @@ Writers take turns; readers are never blocked by them. All state changes go thro
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -177,10 +178,31 @@ class Tail:
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
+        self._on_file = connection.dialect.name == "sqlite"
+        self._nothing_after: tuple[int, int | None] | None = None
 
     def after(self, seq: int) -> Sequence[sa.RowMapping]:
-        """Accepted events with a higher sequence number, in order."""
-        return self._rows(_NEWER, seq)
+        """Accepted events with a higher sequence number, in order.
+
+        Every prediction asks. On SQLite the query is spared where no other connection has written since it last found
+        nothing.
+        """
+        version = self._data_version()
+        if version is not None and self._nothing_after == (seq, version):
+            return ()
+        rows = self._rows(_NEWER, seq)
+        self._nothing_after = None if rows else (seq, version)
+        return rows
+
+    def _data_version(self) -> int | None:
+        """What SQLite counts up when another connection commits; None elsewhere, or where it cannot be read."""
+        if not self._on_file:
+            return None
+        try:
+            driver: Any = self._connection.connection.driver_connection
+            return int(driver.execute("PRAGMA data_version").fetchone()[0])
+        except (sqlite3.Error, DBAPIError):  # the query will tell what is wrong
+            return None
 
     def links_after(self, seq: int) -> Sequence[sa.RowMapping]:
         """Links of visitors with a higher number of their own, in order.

@@ -266,13 +266,13 @@ class Storefront:
 
     def _told(self, asking: _Asking, ranked: Ranked, asked: Asked, arranged: Arranged) -> list[tuple[str, str]]:
         """The main source and the reason of each item."""
-        rank_of = {place: at for at, place in enumerate(ranked.places[0].tolist())}
+        main = dict(zip(ranked.places[0].tolist(), ranked.source[0].tolist(), strict=True))
         shown, language = arranged.places, asking.request.language
         found: list[tuple[str, str]] = []
         by_source: dict[int, list[int]] = {}
         for number, (place, shown_as) in enumerate(zip(shown.tolist(), arranged.shown_as, strict=True)):
             if shown_as == RANKED:
-                by_source.setdefault(int(ranked.source[0, rank_of[place]]), []).append(number)
+                by_source.setdefault(main[place], []).append(number)
             words = "" if shown_as == RANKED else said(Because(shown_as), place, self.catalogue, language)
             found.append((shown_as, words))
         due = self.recommender.due(asking.drawn, shown[None])[0]

@@ -81,6 +81,21 @@ def test_a_tail_sees_what_another_connection_committed(store: Store, tmp_path: P
     other.close()
 
 
+def test_a_tail_asks_again_only_where_somebody_wrote(store: Store) -> None:
+    asked: list[str] = []
+    sa.event.listen(sa.Engine, "before_cursor_execute", listener := lambda *told: asked.append(told[2]))
+    tail = store.tail()
+    for _ in range(3):
+        assert not tail.after(0)
+    with store.write() as connection:
+        store.append_events(connection, [row("a"), row("b")], 10)
+    asked.clear()
+    assert [len(tail.after(0)), len(tail.after(1)), len(tail.after(2)), len(tail.after(2))] == [2, 1, 0, 0]
+    sa.event.remove(sa.Engine, "before_cursor_execute", listener)
+    assert len([text for text in asked if "accepted_events" in text]) == 3
+    tail.close()
+
+
 def test_a_locked_store_is_unavailable_and_nothing_is_half_written(store: Store, tmp_path: Path) -> None:
     holder = sqlite3.connect(tmp_path / "service.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
