@@ -156,9 +156,11 @@ class _Wanted:
 
 
 def _answers(parts: Answering, rows: Array, histories: Sequence[Sequence[str]], as_of_us: int) -> dict[str, Any]:
+    with np.errstate(all="ignore"):  # what is not finite is refused by its value
+        probabilities, contributions = parts.churn.probabilities(rows, as_of_us), parts.churn.contributions(rows)
     return {
-        "probabilities": parts.churn.probabilities(rows, as_of_us),
-        "contributions": parts.churn.contributions(rows),
+        "probabilities": probabilities,
+        "contributions": contributions,
         "slates": [] if parts.recommender is None else list(_slates(parts, parts.recommender, histories, as_of_us)),
     }
 

@@ -17,10 +17,11 @@ import numpy as np
 from features.churn_features import CHURN_FEATURES
 from features.errors import ArtefactError, HoldfastError
 from features.feature_set import FeatureSet
+from features.instants import parse_instant
 from features.workspace import Workspace
 from serving.assignment import Arm, arm_of
 from serving.release import Release, load_release
-from serving.release_files import MANIFEST
+from serving.release_files import MANIFEST, read_manifest
 from serving.release_refusal import ReleaseRefusedError
 from serving.release_signature import TrustedKeys
 from serving.rollout import NO_EXPERIMENT, RolloutState
@@ -78,7 +79,8 @@ class Served:
 class Releases:
     """Keeps what is served in step with the rollout state. `served` is read by requests, `update` runs beside them.
 
-    `trusted` is asked at each load, so that a key which is added counts at once.
+    `trusted` is asked at each load, so that a key which is added counts at once. `older_allowed` says whether somebody
+    had a release started though it is older than what was served; see `_check_not_older`.
     """
 
     def __init__(
@@ -88,11 +90,13 @@ class Releases:
         trusted: Callable[[], TrustedKeys],
         storefronts: Storefronts,
         *,
+        older_allowed: Callable[[str], bool] = lambda _: False,
         refused: Callable[[], None] | None = None,
     ) -> None:
         self.served: Served | None = None
         self.refusals: dict[str, Refused] = {}
         self._trusted = trusted
+        self._older_allowed = older_allowed
         self._resolve = resolve
         self._feature_set = feature_set
         self._storefronts = storefronts
@@ -100,10 +104,16 @@ class Releases:
         self._refused = refused
 
     def update(self, state: RolloutState) -> None:
-        """Load what the state names and is not loaded, then serve it; on a refusal go on serving what is served."""
+        """Load what the state names and is not loaded, then serve it; on a refusal go on serving what is served.
+
+        Where nothing is served yet, as in a worker that was just started, a refused champion's predecessor serves.
+        """
         refusals: dict[str, Refused] = {}
-        champion = self._load(state.champion, refusals)
-        challenger = None if state.challenger is None else self._load(state.challenger, refusals)
+        challenger, champion = None, self._load(state.champion, state.previous, refusals)
+        if champion is not None and state.challenger is not None:
+            challenger = self._load(state.challenger, state.champion, refusals)
+        elif champion is None and self.served is None and state.previous is not None:
+            champion = self._load(state.previous, None, refusals)
         self.refusals = refusals  # at once: readers never see it half made
         if champion is not None:
             self.served = Served(state, champion, challenger)
@@ -111,18 +121,16 @@ class Releases:
             self._loaded = {name: release for name, release in self._loaded.items() if name in kept}
         self._storefronts.keep([one.recommender for one in self._loaded.values() if one.recommender is not None])
 
-    def _load(self, name: str, refusals: dict[str, Refused]) -> Release | None:
-        if name not in self._loaded:
-            try:
-                self._loaded[name] = self._verified(name)
-            except ReleaseRefusedError as error:
-                refusals[name] = self._refuse(name, Refused(error.reason, str(error)))
-            except HoldfastError as error:
-                refusals[name] = self._refuse(name, Refused(error.code, str(error)))
-            except OSError as error:
-                why = f"its files cannot be read ({type(error).__name__})"
-                refusals[name] = self._refuse(name, Refused("unreadable", why))
-        return self._loaded.get(name)
+    def _load(self, name: str, before: str | None, refusals: dict[str, Refused]) -> Release | None:
+        """The release, loaded before or now, unless it is refused; `before` is the one that it is to follow."""
+        try:
+            release = self._loaded.get(name) or self._verified(name)
+            self._loaded[name] = release
+            self._check_not_older(release, before)
+        except Exception as error:  # whatever is wrong with it, it must not keep the others from serving
+            refusals[name] = self._refuse(name, _why(name, error))
+            return None
+        return release
 
     def _verified(self, name: str) -> Release:
         trusted = self._trusted()
@@ -132,6 +140,30 @@ class Releases:
         _check_name(name, release)
         self._warm(release)
         return release
+
+    def _check_not_older(self, release: Release, before: str | None) -> None:
+        """Time runs forward: previous, champion, challenger. After a rollback there is none to compare with.
+
+        Raises:
+            ReleaseRefusedError: the release was made before the one that it is to follow, and nobody allowed it.
+        """
+        made_us = None if before is None else self._made_us(before)
+        if made_us is not None and release.created_at_us < made_us and not self._older_allowed(release.name):
+            raise ReleaseRefusedError(
+                "older",
+                f"it was made at {release.manifest['created_at']}, before {before} which it is to follow; take it away "
+                "by `holdfast rollout rollback`, or start it with --older if that is meant",
+            )
+
+    def _made_us(self, name: str) -> int | None:
+        """When a release was made; None where it is gone, or nobody vouches for what it says."""
+        loaded = self._loaded.get(name)
+        if loaded is not None:
+            return loaded.created_at_us
+        try:
+            return parse_instant(read_manifest(self._resolve(name), self._trusted())["created_at"])
+        except (HoldfastError, OSError):
+            return None
 
     def _refuse(self, name: str, why: Refused) -> Refused:
         """Tell of a refusal once, not again at every try."""
@@ -149,6 +181,17 @@ class Releases:
         release.bands.of_many(probability)
         if release.recommender is not None:
             self._storefronts.warm(release.recommender, release.recipes, release.created_at_us)
+
+
+def _why(name: str, error: Exception) -> Refused:
+    if isinstance(error, ReleaseRefusedError):
+        return Refused(error.reason, str(error))
+    if isinstance(error, HoldfastError):
+        return Refused("content", str(error))
+    if isinstance(error, OSError):
+        return Refused("unreadable", f"its files cannot be read ({type(error).__name__})")
+    log.error("release %s cannot be loaded", name, exc_info=error)
+    return Refused("content", f"it cannot be loaded ({type(error).__name__}); the fault is in the service's log")
 
 
 def _check_name(asked: str, release: Release) -> None:

@@ -19,9 +19,11 @@ from serving.store import Store, promotions, rollouts
 
 __all__ = [
     "NO_EXPERIMENT",
+    "OLDER_ALLOWED",
     "Change",
     "RolloutState",
     "finish_rollout",
+    "older_allowed",
     "read_history",
     "read_rollout",
     "rollback",
@@ -33,6 +35,9 @@ __all__ = [
 
 NO_EXPERIMENT = "none"
 """The experiment of answers that no rollout placed."""
+
+OLDER_ALLOWED = "older_allowed"
+"""The figure, 1, of a change that brings in a release though it is older than what is served."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,21 @@ def read_history(store: Store, limit: int = 100) -> list[dict[str, Any]]:
     with store.read() as connection:
         rows = [{str(name): row[name] for name in row} for row in connection.execute(query).mappings()]
     return [row | {name: json.loads(row[name]) for name in ("before", "after", "figures")} for row in rows]
+
+
+def older_allowed(store: Store, release: str) -> bool:
+    """Whether the change that last brought a release in says that it may be older than what was served."""
+    query = (
+        sa.select(promotions.c.after, promotions.c.figures)
+        .where(promotions.c.action.in_(("start", "set_champion")))
+        .order_by(promotions.c.seq.desc())
+    )
+    with store.read() as connection:
+        for after, figures in connection.execute(query):
+            state = json.loads(after)
+            if release == state.get("challenger", state["champion"]):
+                return bool(json.loads(figures).get(OLDER_ALLOWED, 0))
+    return False
 
 
 def set_champion(store: Store, name: str, change: Change) -> RolloutState:

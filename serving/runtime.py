@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -23,7 +24,7 @@ from serving.met_customers import MetCustomers
 from serving.metrics import Metrics
 from serving.pages import Pages
 from serving.releases import Releases, Served
-from serving.rollout import Change, RolloutState, read_rollout, set_champion
+from serving.rollout import Change, RolloutState, older_allowed, read_rollout, set_champion
 from serving.score_books import ScoreBooks
 from serving.settings import ServiceSettings
 from serving.snapshots import Snapshots
@@ -123,7 +124,14 @@ class Runtime:
             store,
             Pseudonyms.load_or_create(places.pseudonym_keys),
             histories,
-            Releases(resolve, CHURN_FEATURES, settings.trusted, storefronts, refused=metrics.refusals.inc),
+            Releases(
+                resolve,
+                CHURN_FEATURES,
+                settings.trusted,
+                storefronts,
+                older_allowed=partial(older_allowed, store),
+                refused=metrics.refusals.inc,
+            ),
             intake,
             decisions,
             storefronts,

@@ -15,7 +15,7 @@ from features.errors import ArtefactError, ConfigurationError
 from features.workspace import Workspace
 from serving.release_signature import SigningKey, TrustedKeys
 
-__all__ = ["adopt", "distrust", "rotate", "signing_key", "trust"]
+__all__ = ["adopt", "distrust", "rotate", "signing_key", "signing_key_id", "trust", "trusted_keys"]
 
 _KEY_BYTES = 32
 
@@ -30,6 +30,25 @@ def signing_key(workspace: Workspace) -> SigningKey:
     return _load(path) if path.exists() else rotate(workspace)
 
 
+def signing_key_id(workspace: Workspace) -> str | None:
+    """Which key signs here; None where none was made yet.
+
+    Raises:
+        ArtefactError: the file is not a key file.
+    """
+    path = workspace.release_signing_key
+    return _load(path).key_id if path.exists() else None
+
+
+def trusted_keys(workspace: Workspace) -> TrustedKeys:
+    """The keys whose releases are loaded; none where none was made yet.
+
+    Raises:
+        ArtefactError: the file holds something else.
+    """
+    return TrustedKeys.load(workspace.trusted_release_keys)
+
+
 def rotate(workspace: Workspace) -> SigningKey:
     """Sign with a fresh key from now on; what the former ones signed is still served."""
     return adopt(workspace, SigningKey(secrets.token_bytes(_KEY_BYTES)))
@@ -38,7 +57,7 @@ def rotate(workspace: Workspace) -> SigningKey:
 def adopt(workspace: Workspace, key: SigningKey) -> SigningKey:
     """Sign with this key from now on, and trust it beside those that are trusted."""
     # Trusted first: a crash in between leaves a public key too many, never a release that nobody can load.
-    _keep(workspace, TrustedKeys.of(*_trusted(workspace).keys.values(), key.public))
+    _keep(workspace, TrustedKeys.of(*trusted_keys(workspace).keys.values(), key.public))
     content = json.dumps({"key_id": key.key_id, "secret": key.secret.hex()})
     _write(workspace.release_signing_key, content.encode(), 0o600)
     return key
@@ -56,7 +75,7 @@ def trust(workspace: Workspace, public: str) -> TrustedKeys:
         key = b""
     if len(key) != _KEY_BYTES:
         raise ConfigurationError("a public key is 64 hexadecimal digits, as `holdfast release-keys list` shows it")
-    return _keep(workspace, TrustedKeys.of(*_trusted(workspace).keys.values(), key))
+    return _keep(workspace, TrustedKeys.of(*trusted_keys(workspace).keys.values(), key))
 
 
 def distrust(workspace: Workspace, key_id: str) -> TrustedKeys:
@@ -65,17 +84,13 @@ def distrust(workspace: Workspace, key_id: str) -> TrustedKeys:
     Raises:
         ConfigurationError: the key is not trusted anyway, or is the one that signs.
     """
-    keys = dict(_trusted(workspace).keys)
+    keys = dict(trusted_keys(workspace).keys)
     if key_id not in keys:
         raise ConfigurationError(f"no such key is trusted here; trusted: {', '.join(keys) or 'none'}")
-    if workspace.release_signing_key.exists() and _load(workspace.release_signing_key).key_id == key_id:
+    if signing_key_id(workspace) == key_id:
         raise ConfigurationError("this key signs the releases made here; run `holdfast release-keys rotate` first")
     del keys[key_id]
     return _keep(workspace, TrustedKeys(keys))
-
-
-def _trusted(workspace: Workspace) -> TrustedKeys:
-    return TrustedKeys.load(workspace.trusted_release_keys)
 
 
 def _keep(workspace: Workspace, trusted: TrustedKeys) -> TrustedKeys:

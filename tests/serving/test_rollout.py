@@ -1,13 +1,16 @@
 """The rollout state: every change atomic, reasoned and logged; shares only widen."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from features.errors import ConfigurationError
 from serving.rollout import (
+    OLDER_ALLOWED,
     Change,
     finish_rollout,
+    older_allowed,
     read_history,
     read_rollout,
     rollback,
@@ -86,3 +89,17 @@ def test_a_refused_change_leaves_no_trace(store: Store) -> None:
     with pytest.raises(ConfigurationError):
         finish_rollout(store, BY)
     assert len(read_history(store)) == 1
+
+
+def test_an_older_release_is_allowed_by_the_change_that_last_brought_it_in(store: Store) -> None:
+    allowing = dataclasses.replace(BY, figures={OLDER_ALLOWED: 1.0})
+    set_champion(store, "a", BY)
+    start_rollout(store, "b", 0.1, "s", allowing)
+    assert (older_allowed(store, "b"), older_allowed(store, "a"), older_allowed(store, "c")) == (True, False, False)
+    finish_rollout(store, BY)
+    assert older_allowed(store, "b")
+    start_rollout(store, "c", 0.1, "t", BY)
+    rollback(store, BY)
+    rollback(store, BY)
+    start_rollout(store, "b", 0.1, "u", BY)
+    assert not older_allowed(store, "b")

@@ -16,7 +16,7 @@ import typer
 
 from features.errors import HoldfastError
 from features.workspace import Workspace
-from training.cli import data, demo, doctor, models, recommend_commands, service
+from training.cli import data, demo, doctor, key_commands, models, recommend_commands, service
 from training.cli.context import CliContext
 
 __all__ = ["app", "run"]
@@ -55,7 +55,7 @@ def main(
     context.obj = CliContext(Workspace(workspace), config, as_json)
 
 
-for module in (data, models, recommend_commands, service, doctor, demo):
+for module in (data, models, recommend_commands, service, key_commands, doctor, demo):
     module.register(app)
 
 

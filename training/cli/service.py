@@ -111,16 +111,18 @@ def start(
     release: Annotated[str, typer.Argument(help="The challenger, such as r-0123456789ab.")],
     share: Annotated[float, typer.Option(min=0, max=1, help="Part of the customers who get it.")] = 0.05,
     why: Annotated[str, typer.Option(help="Kept in the promotion log.")] = "",
+    older: Annotated[bool, typer.Option("--older", help="Though it was made before what is served.")] = False,
 ) -> None:
     """Give a share of customers a second release; each customer stays on one side.
 
     Example: `holdfast rollout start r-0123456789ab --share 0.1 --why "new season"`
     """
-    from serving.rollout import start_rollout
+    from serving.rollout import OLDER_ALLOWED, start_rollout
 
     session: CliContext = context.obj
     _refuse_unknown(session.workspace, release)
-    _changed(session, lambda store: start_rollout(store, release, share, secrets.token_hex(8), _change(why)))
+    change = dataclasses.replace(_change(why), figures={OLDER_ALLOWED: 1.0} if older else {})
+    _changed(session, lambda store: start_rollout(store, release, share, secrets.token_hex(8), change))
 
 
 @rollout_app.command("share")
