@@ -42,9 +42,11 @@ _SESSION = {
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
+    "plan_cache_mode": "force_custom_plan",
     "timezone": "UTC",
 }
-"""A machine that is gone does not keep its turn; milliseconds and seconds."""
+"""A machine that is gone does not keep its turn (milliseconds and seconds), and a plan made while a table was empty is
+not kept for the full one."""
 _DURABLE = (
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
     "SELECT current_setting('fsync'), current_setting('server_encoding')",
