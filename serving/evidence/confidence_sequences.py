@@ -113,12 +113,11 @@ def rate_difference(
     """The difference of two rates, from totals of outcomes in [0, 1] (0 and 1 for what happened or did not).
 
     challenger_share: in (0, 1), the probability with which a customer of either arm was given the challenger, as
-    intended: 1/2 for a control slice of equal size. A sample ratio that contradicts it makes the interval void; see
-    `sample_ratio`. The interval holds for every number of customers and every rate; see `rate_evidence`.
+    intended: 1/2 for a control slice of equal size. The interval holds for every number of customers and every rate
+    (see `rate_evidence`), and always contains the difference met.
 
     Raises:
-        DataError: outcomes outside [0, 1], alpha or share outside (0, 1), or arms so unlike their share that no
-            difference is left to believe.
+        DataError: outcomes outside [0, 1], or alpha or share outside (0, 1).
         NotEnoughDataError: an arm has no customers.
 
     >>> found = rate_difference(ArmTotals.of_rate(600, 60), ArmTotals.of_rate(600, 120))
@@ -133,16 +132,11 @@ def rate_difference(
     cells = np.array([challenger.total, challenger.n - challenger.total, control.total, control.n - control.total])
     least = math.log(2.0 / alpha)
 
-    def denied(effect_abs: float, side: int) -> bool:
-        return bool(rate_evidence(cells, challenger_share, effect_abs)[side] >= least)
+    def denied(effect_abs: float, side: float) -> bool:
+        return bool(_evidence(cells, challenger_share, side, effect_abs) >= least)
 
-    low = _last_denied(lambda depth: denied(depth - 1.0, 0)) - 1.0
-    high = 1.0 - _last_denied(lambda depth: denied(1.0 - depth, 1))
-    if low > high:
-        raise DataError(
-            f"{challenger.n} and {control.n} customers contradict a challenger share of {challenger_share}; "
-            "check the sample ratio first"
-        )
+    low = _last_denied(lambda depth: denied(depth - 1.0, 1.0)) - 1.0
+    high = 1.0 - _last_denied(lambda depth: denied(1.0 - depth, -1.0))
     return Difference(effect, low, high, alpha, challenger.n, control.n)
 
 
@@ -154,8 +148,10 @@ def rate_evidence(cells: Array, challenger_share: float = 0.5, effect_abs: float
 
     With w the challenger's share and b a base rate, a customer's payoff `g = (y - b) / w` on the challenger and
     `g = -(y - b) / (1 - w)` on the control has the mean `p_1 - p_0` whatever b is, so `prod (1 + l (g - effect))` is a
-    martingale from 1 for every stake l that keeps its factors positive, and so is an average over stakes and bases.
-    The same is a supermartingale where customers come in blocks of exactly that ratio, and for outcomes in [0, 1].
+    martingale from 1 for every stake l that keeps its factors positive, and so is an average over stakes and bases. It
+    is one for outcomes in [0, 1] as well. The same with w the share that was met is at most 1 in expectation at each
+    look for arms of any size (the geometric mean is below the arithmetic one); the lesser of the two is taken, so
+    that arms that fill otherwise than intended are not mistaken for a difference of rates.
 
     Source: Waudby-Smith and Ramdas 2024, Estimating means of bounded random variables by betting, JRSS B 86(1),
     section 4; at effect 0 and b the mean rate it is the growth-optimal e-variable of Turner, Ly and Gruenwald 2024,
@@ -165,9 +161,7 @@ def rate_evidence(cells: Array, challenger_share: float = 0.5, effect_abs: float
     >>> bool(higher < 0.0), bool(lower > np.log(40.0))  # 40 = 2 / 0.05, two sides at alpha .05
     (True, True)
     """
-    w, bases = challenger_share, _BASES[:, np.newaxis]
-    payoffs = np.hstack([(1.0 - bases) / w, -bases / w, -(1.0 - bases) / (1.0 - w), bases / (1.0 - w)])
-    higher, lower = (_mixed(cells, side * payoffs, side * effect_abs) for side in (1.0, -1.0))
+    higher, lower = (_evidence(cells, challenger_share, side, effect_abs) for side in (1.0, -1.0))
     return higher, lower
 
 
@@ -204,14 +198,26 @@ def mean_difference(challenger: ArmTotals, control: ArmTotals, *, alpha: float =
     return Difference(effect, effect - half_width, effect + half_width, alpha, challenger.n, control.n)
 
 
-def _mixed(cells: Array, payoffs: Array, effect_abs: float) -> Array:
-    """Log of `prod (1 + l (g - effect))` averaged over bases and stakes l > 0; payoffs g: float64 (bases, 4)."""
-    stakes = _STAKES / (-payoffs).max(axis=1, keepdims=True)
-    factors = 1.0 + stakes[:, :, np.newaxis] * (payoffs - effect_abs)[:, np.newaxis, :]
-    allowed = (factors > 0.0).all(axis=2)  # a bet that could end below nothing is not made, and its weight is lost
-    weights = np.broadcast_to(_STAKE_WEIGHTS, allowed.shape)[allowed] / (_STAKE_WEIGHTS.sum() * len(payoffs))
-    logs = cells @ np.log(factors[allowed]).T + np.log(weights)
-    return np.asarray(np.logaddexp.reduce(logs, axis=-1))
+def _evidence(cells: Array, challenger_share: float, side: float, effect_abs: float) -> Array:
+    """Log e-value of one side: the lesser by the share intended and the share met; 0 while an arm is empty."""
+    on_challenger, on_control = cells[..., :2].sum(axis=-1), cells[..., 2:].sum(axis=-1)
+    both = (on_challenger > 0.0) & (on_control > 0.0)
+    met = np.divide(on_challenger, on_challenger + on_control, out=np.full(both.shape, 0.5), where=both)
+    by_share = (_mixed(cells, share, side, effect_abs) for share in (np.array(challenger_share), met))
+    return np.where(both, np.minimum(*by_share), 0.0)
+
+
+def _mixed(cells: Array, share: Array, side: float, effect_abs: float) -> Array:
+    """Log of `prod (1 + l (g - effect))` averaged over bases and stakes l; share of the challenger: () or (...)."""
+    w, base = share[..., np.newaxis], _BASES
+    payoffs = side * np.stack([(1.0 - base) / w, -base / w, -(1.0 - base) / (1.0 - w), base / (1.0 - w)], axis=-1)
+    stakes = _STAKES / (-payoffs).max(axis=-1)[..., np.newaxis]  # (..., bases, stakes)
+    factors = 1.0 + stakes[..., np.newaxis] * (payoffs - side * effect_abs)[..., np.newaxis, :]
+    allowed = (factors > 0.0).all(axis=-1)  # a bet that could end below nothing is not made, and its weight is lost
+    logs = np.einsum("...c,...bsc->...bs", cells, np.log(np.where(allowed[..., np.newaxis], factors, 1.0)))
+    weights = np.where(allowed, _STAKE_WEIGHTS / (_STAKE_WEIGHTS.sum() * base.size), 0.0)
+    highest = logs.max(axis=(-2, -1), keepdims=True)
+    return np.asarray(highest[..., 0, 0] + np.log((weights * np.exp(logs - highest)).sum(axis=(-2, -1))))
 
 
 def _last_denied(denied: Callable[[float], bool]) -> float:
