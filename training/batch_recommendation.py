@@ -1,8 +1,8 @@
 """Slates of all customers in one file, and the customers whom one item suits best.
 
 The same recommender as the service's, asked in chunks on several threads, so memory holds the histories and a few
-chunks of slates, however many customers there are. The file appears whole or not at all. Rules of a placement that
-read one visitor's session (rotation, diversity, pages) are the service's alone.
+chunks of slates, however many customers there are. The file appears whole or not at all. It is the recommender's own
+order: what a recipe says of a placement (its rules, its objective, places that explore) is the storefront's alone.
 """
 
 from __future__ import annotations

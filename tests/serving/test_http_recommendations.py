@@ -13,10 +13,13 @@ from features.tables import upsert
 from serving.kept_requests import request_again
 from serving.recipe import load_recipes
 from serving.store import Store, decisions
-from serving.storefront import SlateRequest
+from serving.storefront import SlateRequest, Storefront
+from tests.event_tables import event, event_table
 from tests.serving.conftest import Running
 from tests.tiny_shop import NOW_US
-from training.logged_recommendations import read_slates
+from training.log_data import read_log
+from training.logged_recommendations import LoggedRecommendationSettings, join_outcomes, read_slates
+from training.ranking_job import rankings_of
 
 AGAIN = {"exclude_bought_within_days": 0}  # the customers of this shop bought everything lately
 
@@ -155,6 +158,38 @@ def test_a_decision_keeps_the_placement_and_what_the_call_wanted(running: Runnin
     assert request_again(basket.request, recipe) == SlateRequest(2, exclude=exclude, seed_items=("eggs",))
     assert (email.placement, email.request) == ("email", None)
     assert (similar.placement, similar.request) == (None, None)
+
+
+def test_a_release_that_is_asked_again_for_its_own_decisions_shows_the_same(running: Running) -> None:
+    async def talk(client: httpx.AsyncClient) -> list[httpx.Response]:
+        asked: list[dict[str, Any]] = [
+            {"customer_id": "c1", **AGAIN},
+            {"customer_id": "c2", "limit": 2, "placement": "basket", "filter": "item_id != 'eggs'", **AGAIN},
+            {"customer_id": "c3", "seed_items": ["apple"], "placement": "product_page"},
+            {"customer_id": "c39", "boost": [{"where": "item_id = 'dates'", "factor": 4}], "diversity": 0.9, **AGAIN},
+            {"session_id": "nobody", "placement": "email", "limit": 3},
+        ]
+        answers = [await client.post("/v1/recommendations", json=one) for one in asked]
+        following = asked[1] | {"next_of": answers[1].json()["recommendation_id"]}
+        return [*answers, await client.post("/v1/recommendations", json=following)]
+
+    answers = running.run(talk)
+    shown = {answer.json()["recommendation_id"]: ids(answer) for answer in answers}
+    assert all(shown.values())
+    slates = read_slates(Store.open(running.shop.workspace.store), NOW_US + DAY_US)
+    seen = [
+        event("k:1", "impression", NOW_US + 1, item_id=items[0], recommendation_id=one) for one, items in shown.items()
+    ]
+    logged = join_outcomes(slates, event_table(*seen), NOW_US + 9 * DAY_US, LoggedRecommendationSettings())
+    release = running.runtime.served.champion
+    assert release.recommender is not None
+    again = rankings_of(
+        Storefront(release.recommender, release.recommender.catalogue),
+        release.recipes,
+        read_log(running.shop.workspace).view,
+        logged,
+    )
+    assert {one: items[: len(shown[one])] for one, items in again.items()} == shown
 
 
 def test_what_was_bought_lately_is_left_out_as_the_recipe_says_and_counted(running: Running) -> None:
