@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 __all__ = ["Workspace"]
@@ -10,9 +10,13 @@ __all__ = ["Workspace"]
 
 @dataclass(frozen=True)
 class Workspace:
-    """The paths of one shop. Making the object touches nothing."""
+    """The paths of one shop. Making the object touches nothing.
+
+    `store_url` names the service's database where it is no file in the folder; it may hold a password.
+    """
 
     root: Path
+    store_url: str | None = field(default=None, repr=False)
 
     @property
     def event_log(self) -> Path:
@@ -95,9 +99,9 @@ class Workspace:
         return self.root / "bentoml"
 
     @property
-    def store(self) -> Path:
-        """The service's own database: accepted events, decisions, rollout."""
-        return self.root / "service.db"
+    def store(self) -> Path | str:
+        """The service's own database: accepted events, decisions, rollout. A file, unless a URL is given."""
+        return self.store_url or self.root / "service.db"
 
     @property
     def truth(self) -> Path:

@@ -100,7 +100,7 @@ class Runtime:
         metrics: Metrics,
     ) -> Runtime:
         places = settings.places
-        store = Store.open(places.store, lock_timeout_ms=settings.lock_timeout_ms)
+        store = Store.open(places.store, lock_timeout_ms=settings.lock_timeout_ms, check=True)
         opened.callback(store.close)
         if settings.release is not None and read_rollout(store) is None:
             set_champion(store, settings.release, Change("service", clock(), "the first release of an empty store"))

@@ -29,6 +29,7 @@ class ServiceSettings:
     `release` seeds an empty rollout state only: afterwards the state in the store decides what is served.
     `trusted_keys` are public keys, or the path of a file of them, in place of the workspace's own.
     `accept_unsigned_releases` is for development alone: anybody who can write a folder then decides what is served.
+    `store` is the URL of the service's database, which may hold a password; without one it is a file in the workspace.
     `clock_shift_us` is added to the machine's clock: for a log that ended in the past, "now" can be its last day.
     """
 
@@ -47,6 +48,7 @@ class ServiceSettings:
     clock_shift_us: int = 0
     trusted_keys: str | None = None
     accept_unsigned_releases: bool = False
+    store: str | None = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -59,7 +61,7 @@ class ServiceSettings:
     @property
     def places(self) -> Workspace:
         """The paths inside the workspace."""
-        return Workspace(self.workspace)
+        return Workspace(self.workspace, self.store)
 
     def trusted(self) -> TrustedKeys:
         """The keys whose releases are served, as they are now.
@@ -88,7 +90,7 @@ def service_settings(environment: Mapping[str, str]) -> ServiceSettings:
 HOLDFAST_HOST, HOLDFAST_PORT, HOLDFAST_WORKERS, HOLDFAST_MAX_BODY_BYTES, HOLDFAST_MAX_PENDING_EVENTS, \
 HOLDFAST_MAX_PENDING_DECISIONS, HOLDFAST_LOCK_TIMEOUT_MS, HOLDFAST_ROLLOUT_POLL_MS, \
 HOLDFAST_REASONS_COUNT, HOLDFAST_RECOMMENDATION_TTL_S, HOLDFAST_CLOCK_SHIFT_US, \
-HOLDFAST_TRUSTED_KEYS, HOLDFAST_ACCEPT_UNSIGNED_RELEASES
+HOLDFAST_TRUSTED_KEYS, HOLDFAST_ACCEPT_UNSIGNED_RELEASES, HOLDFAST_STORE
     """
     fields = {PREFIX + field.name.upper(): field for field in dataclasses.fields(ServiceSettings)}
     given: dict[str, object] = {}

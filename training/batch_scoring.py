@@ -133,7 +133,7 @@ def _table_source(
 
 def default_release(workspace: Workspace) -> str:
     """The champion of the service's store, else the release that was made last."""
-    if workspace.store.exists():
+    if Store.exists(workspace.store):
         store = Store.open(workspace.store)
         try:
             state = read_rollout(store)

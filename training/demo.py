@@ -119,7 +119,8 @@ def serving(workspace: Workspace, release: str, port: int, clock_shift_us: int =
     settings = ServiceSettings(workspace=workspace.root, release=release, port=port, clock_shift_us=clock_shift_us)
     command = serve_command(settings)
     log = workspace.root / "service.log"
-    with beside(command.argv, os.environ | command.env, log) as process:
+    environment = {name: value for name, value in os.environ.items() if name != "HOLDFAST_STORE"}  # another shop's
+    with beside(command.argv, environment | command.env, log) as process:
         base = f"http://127.0.0.1:{port}"
         _wait_until_ready(process, base, log)
         yield base

@@ -25,11 +25,13 @@ __all__ = ["Finding", "examine", "register"]
 EXTRAS = {
     "base": ("numpy", "scipy", "pyarrow", "deltalake", "typer", "rich"),
     "serving": (
+        "alembic",
         "bentoml",
         "cryptography",
         "lightgbm",
         "orjson",
         "prometheus_client",
+        "psycopg",
         "pydantic",
         "sqlalchemy",
         "starlette",
@@ -118,13 +120,15 @@ def _releases(workspace: Workspace) -> Finding:
 
 
 def _store(workspace: Workspace) -> Finding:
-    if not workspace.store.exists():
+    from serving.store import Store
+
+    if not Store.exists(workspace.store):
         return Finding("service store", "absent", "made by `holdfast serve`")
     from serving.rollout import read_rollout
-    from serving.store import Store
 
     store = Store.open(workspace.store)
     try:
+        store.check()
         state = read_rollout(store)
     finally:
         store.close()

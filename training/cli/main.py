@@ -49,10 +49,14 @@ def main(
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="Settings in TOML; default: holdfast.toml in the workspace.")
     ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(envvar="HOLDFAST_STORE", help="URL of the service's PostgreSQL database, if it is no file."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON, for scripts.")] = False,
 ) -> None:
     """From a customer event log to proven retention."""
-    context.obj = CliContext(Workspace(workspace), config, as_json)
+    context.obj = CliContext(Workspace(workspace, store), config, as_json)
 
 
 for module in (data, models, recommend_commands, service, key_commands, doctor, demo):

@@ -44,6 +44,9 @@ def serve_command(
         str, typer.Option(envvar="HOLDFAST_HOST", help="Interface; other than loopback is open to others.")
     ] = "127.0.0.1",
     workers: Annotated[int, typer.Option(min=1, envvar="HOLDFAST_WORKERS", help="Worker processes.")] = 1,
+    store: Annotated[
+        str | None, typer.Option(help="URL of a PostgreSQL database in place of the workspace's file.")
+    ] = None,
     now: Annotated[
         str | None,
         typer.Option(help="Start the service's clock here (ISO-8601 with offset): for a log that ended in the past."),
@@ -68,6 +71,7 @@ def serve_command(
         host=host,
         port=port,
         workers=workers,
+        store=store or session.workspace.store_url,
         clock_shift_us=given.clock_shift_us if now is None else parse_instant(now) - time.time_ns() // 1_000,
     )
     command = command_of(settings)
@@ -199,7 +203,7 @@ def history(context: typer.Context, limit: Annotated[int, typer.Option(min=1)] =
 def _open(workspace: Workspace) -> Store:
     from serving.store import Store
 
-    if not workspace.store.exists():
+    if not Store.exists(workspace.store):
         raise ArtefactError("the service has no store yet; start it once with `holdfast serve`")
     return Store.open(workspace.store)
 
