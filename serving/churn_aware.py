@@ -39,7 +39,6 @@ def aimed(
         recommender.by_name,
         histories,
         ranked.places,
-        category=catalogue.texts["category"].codes,
         margin=margins(catalogue) if margin is None else margin,
         weights=weights,
     )

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from serving.objective import Facets
 from serving.ranking import normalise
+from serving.sources.factors import FactorSource
 from serving.sources.histories import Histories
 from serving.sources.source import CandidateSource, Ints
 
@@ -22,17 +23,15 @@ def facets_of(
     histories: Histories,
     places: Ints,
     *,
-    category: npt.NDArray[np.int32],
     margin: Floats,
     weights: Floats,
 ) -> Facets:
     """What is known of candidates besides their relevance.
 
     Args:
-        sources: by name; novelty asks "popularity" and due "buy_again", where there is one.
+        sources: by name; novelty asks "popularity", due "buy_again" and taste the factorisation, where there is one.
         histories: of n customers.
         places: int64 (n, m), catalogue positions, -1 for none.
-        category: int32 (n_items,), -1 where an item has none.
         margin: float64 (n_items,) in [0, 1], NaN where it is not known.
         weights: float64 (n, 3), of `Objective.of_many`; what counts for nobody is not worked out and is 0.
     """
@@ -41,15 +40,25 @@ def facets_of(
     new, back = bool(weights[:, 1].any()), bool(weights[:, 2].any())
     return Facets(
         margin=margin[at],
-        novelty=_novelty(sources.get("popularity"), histories, places, len(category)) if new else nothing,
+        novelty=_novelty(sources.get("popularity"), histories, places, len(margin)) if new else nothing,
         due=np.clip(_normalised(sources.get("buy_again"), histories, places), 0.0, 1.0) if back else nothing,
-        familiar=_familiar(histories, category, at) if back else nothing,
+        taste=_taste(sources, histories, places, len(margin)) if back else nothing,
     )
 
 
 def _novelty(popularity: CandidateSource | None, histories: Histories, places: Ints, n_items: int) -> Floats:
     popular = _normalised(popularity, histories, places)
-    return np.where(_met(histories, places, n_items), 0.0, 1.0 - np.clip(popular, 0.0, 1.0))
+    met = _held(histories.steps.customers, histories.steps.items, places, n_items)
+    return np.where(met, 0.0, 1.0 - np.clip(popular, 0.0, 1.0))
+
+
+def _taste(sources: Mapping[str, CandidateSource], histories: Histories, places: Ints, n_items: int) -> Floats:
+    """float64 (n, m): the share of the item's vector that lies along the customer's; 0 for what they bought."""
+    factors = next((source for source in sources.values() if isinstance(source, FactorSource)), None)
+    if factors is None:
+        return np.zeros(places.shape)
+    along = np.clip(np.nan_to_num(factors.cosines(histories, places)), 0.0, 1.0).astype(np.float64) ** 2
+    return np.where(_held(histories.bought.customers, histories.bought.items, places, n_items), 0.0, along)
 
 
 def _normalised(source: CandidateSource | None, histories: Histories, places: Ints) -> Floats:
@@ -60,24 +69,7 @@ def _normalised(source: CandidateSource | None, histories: Histories, places: In
     return normalise(found[:, 1:], found[:, 0])
 
 
-def _met(histories: Histories, places: Ints, n_items: int) -> npt.NDArray[np.bool_]:
-    """Which places the customer has ever turned to, bool (n, m)."""
-    steps = histories.steps
+def _held(customers: Ints, items: Ints, places: Ints, n_items: int) -> npt.NDArray[np.bool_]:
+    """Which places (n, m) are among the pairs of a customer and an item, bool (n, m)."""
     keys = np.arange(len(places))[:, None] * max(n_items, 1) + places
-    return np.isin(keys, steps.customers * max(n_items, 1) + steps.items)
-
-
-def _familiar(histories: Histories, category: npt.NDArray[np.int32], at: Ints) -> Floats:
-    """float64 (n, m): weight of the place's category over that of the customer's weightiest; 0 without a category."""
-    n, n_categories = histories.n_customers, int(category.max(initial=-1)) + 1
-    if not n_categories:
-        return np.zeros(at.shape)
-    rows = np.repeat(np.arange(n), np.diff(histories.offsets))
-    codes = category[histories.items]
-    counted = (histories.weights > 0) & (codes >= 0)
-    keys = rows[counted] * n_categories + codes[counted]
-    turned = np.bincount(keys, histories.weights[counted], minlength=n * n_categories).reshape(n, n_categories)
-    top = turned.max(axis=1, keepdims=True)
-    share = turned / np.where(top > 0, top, 1.0)
-    wanted = category[at]
-    return np.where(wanted >= 0, np.take_along_axis(share, np.maximum(wanted, 0).astype(np.int64), axis=1), 0.0)
+    return np.isin(keys, customers * max(n_items, 1) + items)

@@ -2,7 +2,7 @@
 
 Items are ranked by
 
-    relevance + margin * m + discovery * n + retention * b,    b = 1 - (1 - due) (1 - familiar)
+    relevance + margin * m + discovery * n + retention * b,    b = due of what they bought, taste of what they did not
 
 with a relevance of 1 for the customer's best item. Only what is relevant at all (above 0) gains: what nobody wants is
 not shown for its margin. The three weights move with the probability that the customer leaves.
@@ -62,18 +62,18 @@ class Facets:
         margin: what the shop earns with it, 1 for the best of the catalogue.
         novelty: 0 for what the customer has met; else how unlike the most popular item it is.
         due: how due again, 1 for the customer's likeliest repeat purchase, 0 for what they never bought.
-        familiar: how much the customer turned to its category, 1 for the one they turned to most.
+        taste: how far it lies along the customer's taste, however few know it; 0 for what they bought before.
     """
 
     margin: Floats
     novelty: Floats
     due: Floats
-    familiar: Floats
+    taste: Floats
 
     @property
     def winning_back(self) -> Floats:
-        """float64 (n, m): due again or familiar, put together as chances of independent reasons are."""
-        return 1.0 - (1.0 - _or_nothing(self.due)) * (1.0 - _or_nothing(self.familiar))
+        """float64 (n, m): due again, or to their taste and not yet theirs; an item is never both."""
+        return np.maximum(_or_nothing(self.due), _or_nothing(self.taste))
 
     def gain(self, weights: Floats) -> Floats:
         """float64 (n, m), at least 0, for weights float64 (n, 3) in the order of ObjectiveWeights."""

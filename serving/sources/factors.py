@@ -108,6 +108,17 @@ class FactorSource:
             found[row] = np.where(own >= 0, np.einsum("ij,j->i", self.item_factors[own], vector), np.float32(np.nan))
         return found
 
+    def cosines(self, histories: Histories, places: Ints) -> Scores:
+        """Of the customer's vector and the item's, float32 (n, m) in [-1, 1]: taste, whoever else has it.
+
+        An item's length, which grows with how many know it, says nothing here. NaN in the rows of cold customers, at
+        place -1, and where a vector is 0.
+        """
+        items, own = self.item_factors[places], self.vectors(histories)
+        squared = np.einsum("ijk,ijk->ij", items, items) * np.einsum("ik,ik->i", own, own)[:, None]
+        lengths = np.sqrt(np.where((places >= 0) & (squared > 0), squared, np.float32(np.nan)))
+        return np.asarray(np.clip(np.einsum("ijk,ik->ij", items, own) / lengths, -1, 1), np.float32)
+
     def leading(self, histories: Histories, row: int, places: Ints) -> Ints:
         """See `Explaining`: the item with the largest share in the customer's vector, as the places see it.
 

@@ -10,6 +10,7 @@ from serving.objective import Facets
 from serving.ranking import Ranked
 from serving.recommender import Recommender, RecommenderSettings
 from serving.sources.buy_again import BuyAgainSource
+from serving.sources.factors import FactorSource
 from serving.sources.histories import Histories
 from serving.sources.popularity import PopularitySource
 
@@ -26,6 +27,7 @@ def recommender() -> Recommender:
     sources = (
         PopularitySource(np.array([4.0, 4.0, 4.0, 4.0], np.float32)),
         BuyAgainSource(np.full(4, 0.01), np.full(4, 10.0), 60.0, 30.0),
+        FactorSource(np.array([[2, 0], [9, 0], [0, 1], [0, 1]], np.float32), alpha=1.0, regularization=1.0),
     )
     return Recommender(catalogue(), sources, RecommenderSettings(blend={"popularity": 1.0}))
 
@@ -34,13 +36,13 @@ def ranked(recommender: Recommender, histories: Histories) -> Ranked:
     return recommender.ranked(histories, np.ones(4, np.bool_))[0]
 
 
-def test_who_stays_sees_what_earns_and_who_may_leave_what_is_due_and_familiar(recommender):
+def test_who_stays_sees_what_earns_and_who_may_leave_what_is_due_and_to_their_taste(recommender):
     tea_drinker = Histories.of_lists([[0, 0, 0]], 4)
     plain = ranked(recommender, tea_drinker)
     assert plain.places.tolist() == [[0, 1, 2, 3]], "equal scores, by place"
     assert aimed(recommender, tea_drinker, plain, STAYING).places.tolist() == [[3, 2, 1, 0]]
     assert aimed(recommender, tea_drinker, plain, LEAVING).places.tolist() == [[0, 1, 2, 3]]
-    # all are of relevance 1; a is due and familiar, b familiar
+    # all are of relevance 1; a is due, b lies along the same axis
     assert aimed(recommender, tea_drinker, plain, LEAVING).scores.tolist() == [[2.0, 2.0, 1.0, 1.0]]
 
 

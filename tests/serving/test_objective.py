@@ -10,9 +10,9 @@ from serving.objective import Facets, Objective, ObjectiveWeights, price_ranks, 
 OBJECTIVE = Objective(ObjectiveWeights(margin=0.5, discovery=0.2), ObjectiveWeights(retention=0.8), 0.2, 0.6)
 
 
-def facets(margin=0.0, novelty=0.0, due=0.0, familiar=0.0, m=1) -> Facets:
+def facets(margin=0.0, novelty=0.0, due=0.0, taste=0.0, m=1) -> Facets:
     return Facets(
-        *(np.full((1, m), one) if np.isscalar(one) else np.array([one]) for one in (margin, novelty, due, familiar))
+        *(np.full((1, m), one) if np.isscalar(one) else np.array([one]) for one in (margin, novelty, due, taste))
     )
 
 
@@ -28,15 +28,14 @@ def test_no_probability_is_no_risk_and_the_answer_names_every_weight():
     assert OBJECTIVE.weights(0.4).named() == expected
 
 
-def test_due_and_familiar_add_up_as_independent_reasons():
-    assert facets(due=0.5, familiar=0.5).winning_back.tolist() == [[0.75]]
-    assert facets(due=1.0, familiar=0.3).winning_back.tolist() == [[1.0]]
-    assert facets(due=np.nan, familiar=0.3).winning_back == pytest.approx(0.3)
+def test_what_is_due_and_what_is_to_their_taste_bring_back_alike():
+    found = facets(due=[0.7, 0.0, np.nan, np.nan], taste=[0.0, 0.4, 0.3, np.nan], m=4)
+    assert found.winning_back.tolist() == [[0.7, 0.4, 0.3, 0.0]]
 
 
 def test_what_an_item_gains_by_hand():
-    found = facets(margin=0.6, novelty=0.5, due=0.5, familiar=0.2).gain(np.array([[0.5, 0.2, 0.1]]))
-    assert found == pytest.approx(0.3 + 0.1 + 0.06)
+    found = facets(margin=0.6, novelty=0.5, due=0.5, taste=0.0).gain(np.array([[0.5, 0.2, 0.1]]))
+    assert found == pytest.approx(0.3 + 0.1 + 0.05)
 
 
 def test_the_margin_leads_for_who_stays_and_what_is_due_for_who_may_leave():
@@ -54,12 +53,12 @@ def test_what_nobody_wants_is_not_shown_for_its_margin():
 
 def test_without_weights_the_relevance_alone_decides():
     relevance = np.random.default_rng(0).random((1, 50))
-    everything = facets(margin=1.0, novelty=1.0, due=1.0, familiar=1.0, m=50)
+    everything = facets(margin=1.0, novelty=1.0, due=1.0, taste=1.0, m=50)
     assert np.array_equal(weighed(relevance, everything, np.zeros((1, 3))), np.round(relevance, 9))
 
 
 def test_what_is_not_known_of_an_item_counts_nothing():
-    unknown = facets(margin=np.nan, novelty=np.nan, due=np.nan, familiar=np.nan)
+    unknown = facets(margin=np.nan, novelty=np.nan, due=np.nan, taste=np.nan)
     assert unknown.gain(np.ones((1, 3))).tolist() == [[0.0]]
 
 

@@ -21,7 +21,7 @@ def test_the_recipe_is_read_as_written():
     (written,) = re.findall(r"```toml\n(k = .*?)```", TEXT, re.DOTALL)
     recipe = read_settings(Recipe, {"name": "example", **tomllib.loads(written)})
     assert recipe.rules.boosts[0].factor == 1.5
-    assert recipe.objective.leaving.retention == 0.3
+    assert recipe.objective.leaving.retention == 0.5
 
 
 def test_the_filters_of_the_table_are_read_as_written():

@@ -46,6 +46,19 @@ def test_als_proposes_nothing_to_a_cold_customer():
     assert np.isnan(scores_of(ALS, histories)).all(axis=1).tolist() == [True, False, True]
 
 
+def test_the_cosine_with_an_item_does_not_grow_with_the_length_of_its_vector():
+    longer = FactorSource(np.array([[1, 0], [0, 1], [5, 5]], np.float32), alpha=10.0, regularization=1.0)
+    histories = read([("ann", "cup", 99, "purchase"), ("ben", "hat", 1, "purchase")])
+    places = np.array([[0, 1, 2, -1], [0, 1, 2, -1]])
+    for source in (ALS, longer):
+        x, y = source.vectors(histories)[0].astype(np.float64)
+        expected = [x / np.hypot(x, y), y / np.hypot(x, y), (x + y) / np.hypot(x, y) / np.sqrt(2), np.nan]
+        assert source.cosines(histories, places)[0].tolist() == pytest.approx(expected, rel=1e-5, nan_ok=True)
+        assert np.isnan(source.cosines(histories, places)[1]).all()
+    nothing = FactorSource(np.zeros((3, 2), np.float32), alpha=10.0, regularization=1.0)
+    assert np.isnan(nothing.cosines(histories, places)).all()
+
+
 def test_popularity_does_not_propose_what_nobody_bought():
     assert scores_of(POPULARITY, Histories.nobody(day(1)))[0].tolist() == pytest.approx([2.0, np.nan, 1.0], nan_ok=True)
 
