@@ -1,13 +1,14 @@
 """Assemble a release from registered models and copy it into BentoML's model store.
 
 A release is named by its content and the key that signs it: the same models, bands and policy give the same name, and
-releasing them again changes nothing; with another key or format they become another release. BentoML is told the
-store's folder on every call; its global home is not looked at.
+releasing them again changes nothing; with another key or format, or code that answers otherwise, they become another
+release. BentoML is told the store's folder on every call; its global home is not looked at.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -25,6 +26,7 @@ from serving.recipe import Recipe, load_recipes
 from serving.recommender import Recommender
 from serving.release import load_release, write_release
 from serving.release_files import RELEASE_FORMAT
+from serving.release_refusal import ReleaseRefusedError
 from serving.release_signature import TrustedKeys
 from training.band_costs import bands_for
 from training.churn_files import ChurnParts, read_churn_parts
@@ -88,7 +90,9 @@ def release(
     policy = Policy()
     recipes = load_recipes(workspace.recipes)
     key = signing_key(workspace)
-    name = _content_name(key.key_id, inputs, churn_files, recommender_files, bands, policy, recipes)
+    trusted = TrustedKeys.load(workspace.trusted_release_keys)
+    content_name = _content_name(key.key_id, inputs, churn_files, recommender_files, bands, policy, recipes)
+    name = _settled_name(content_name, workspace.releases, feature_set, trusted)
     if not (workspace.releases / name).exists():
         write_release(
             workspace.releases,
@@ -105,7 +109,6 @@ def release(
             recipes=recipes,
         )
     folder = workspace.releases / name
-    trusted = TrustedKeys.load(workspace.trusted_release_keys)
     provenance = load_release(folder, feature_set, trusted).manifest["provenance"]
     return Released(name, folder, put_in_store(folder, workspace.bentoml_home, feature_set, trusted), provenance)
 
@@ -164,6 +167,24 @@ def _check_fingerprints(feature_set: ModelInputs, *versions: ModelVersion) -> No
                 f"{version.name} {version.version} was trained with feature set {recorded[:12] or 'unknown'}, this "
                 f"code computes {feature_set.fingerprint()[:12]}; train it again, and {_newer(version)}"
             )
+
+
+def _settled_name(name: str, releases: Path, feature_set: FeatureSet, trusted: TrustedKeys) -> str:
+    """The name, or the next one with a number behind it where a release of it is there and answers otherwise now.
+
+    Raises:
+        ReleaseRefusedError: what is there was damaged.
+    """
+    for tried in itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2))):
+        if not (releases / tried).exists():
+            break
+        try:
+            load_release(releases / tried, feature_set, trusted)
+            break
+        except ReleaseRefusedError as error:
+            if error.reason != "golden":
+                raise
+    return tried
 
 
 def _content_name(

@@ -14,7 +14,8 @@ from serving.catalogue import Catalogue
 from serving.churn_model import ChurnModel
 from serving.recommender import Recommender, RecommenderSettings
 from serving.release import load_release
-from serving.release_signature import TrustedKeys
+from serving.release_files import GOLDEN, MANIFEST, described_as
+from serving.release_signature import SIGNATURE, TrustedKeys
 from serving.sources.popularity import PopularitySource
 from tests.churn_worlds import labelled
 from tests.segment_tables import table_of
@@ -25,6 +26,7 @@ from training.churn_settings import ChurnSettings
 from training.cost_settings import CostSettings
 from training.promotion import PromotionDecision
 from training.registry import CHAMPION, CHURN, RECOMMENDER, Registry
+from training.release_keys import rotate, signing_key
 from training.release_settings import BandSettings, ReleaseSettings
 from training.releasing import Released, put_in_store, release
 from training.segment_settings import SegmentSettings
@@ -204,6 +206,30 @@ def test_a_damaged_release_folder_is_refused_and_not_copied(workspace: Workspace
     with pytest.raises(ArtefactError, match=r"booster\.txt"):
         put_in_store(made.folder, workspace.root / "another", CHURN_FEATURES, trusted(workspace))
     assert not (workspace.root / "another").exists()
+
+
+def test_models_that_this_code_answers_otherwise_are_released_again_under_another_name(
+    workspace: Workspace, both: Registry
+) -> None:
+    first = released(workspace, both)
+    path = first.folder / GOLDEN
+    other = json.loads(path.read_text())
+    other["probabilities"][0] /= 2  # as if written by code that made something else of the same files
+    path.write_text(json.dumps(other))
+    manifest = json.loads((first.folder / MANIFEST).read_text())
+    manifest["files"][GOLDEN] = described_as(path.read_bytes())
+    (first.folder / MANIFEST).write_text(json.dumps(manifest))
+    (first.folder / SIGNATURE).write_bytes(signing_key(workspace).sign((first.folder / MANIFEST).read_bytes()))
+    second = released(workspace, both)
+    assert second.name == f"{first.name}-2"
+    assert load_release(second.folder, CHURN_FEATURES, trusted(workspace)).name == second.name
+    assert released(workspace, both) == second
+
+
+def test_after_a_change_of_key_the_same_models_are_another_release(workspace: Workspace, both: Registry) -> None:
+    first = released(workspace, both)
+    rotate(workspace)
+    assert released(workspace, both).name != first.name
 
 
 def test_a_damaged_copy_in_the_store_is_replaced(workspace: Workspace, both: Registry) -> None:
