@@ -25,12 +25,15 @@ __all__ = ["ArmTotals", "Difference", "mean_difference", "rate_difference", "rat
 Array = npt.NDArray[np.float64]
 
 _BASES = np.array([0.0, 0.25, 0.75, 1.0])
-"""Rates that outcomes are measured from; the nearest to the true one costs the fewest customers, by 12% at most."""
+"""Rates that outcomes are measured from; the one nearest to the true rate costs the fewest customers."""
 
+_BASE_WEIGHTS = np.array([1.0, 2.0, 2.0, 1.0]) / 6.0
 _STAKES = 0.9 * 0.5 ** np.arange(10)
-"""What is put at stake, as a share of what could be lost: large for large differences."""
+"""What is put at stake, as a share of what could be lost: much is soonest with large differences, little with small."""
 
-_STAKE_WEIGHTS = np.minimum(1.0, 0.5 ** (np.arange(10) - 4.0))
+_STAKE_WEIGHTS = 0.5 ** np.abs(np.arange(10) - 3.0)
+"""Most on the fourth, the best where a rate moves by a fifth of itself; the smallest narrow the interval in long runs."""
+
 _SHARPEST_AT = 5_000
 """N*, customers an arm at which `mean_difference` is as narrow as it can be."""
 
@@ -215,7 +218,7 @@ def _mixed(cells: Array, share: Array, side: float, effect_abs: float) -> Array:
     factors = 1.0 + stakes[..., np.newaxis] * (payoffs - side * effect_abs)[..., np.newaxis, :]
     allowed = (factors > 0.0).all(axis=-1)  # a bet that could end below nothing is not made, and its weight is lost
     logs = np.einsum("...c,...bsc->...bs", cells, np.log(np.where(allowed[..., np.newaxis], factors, 1.0)))
-    weights = np.where(allowed, _STAKE_WEIGHTS / (_STAKE_WEIGHTS.sum() * base.size), 0.0)
+    weights = np.where(allowed, np.outer(_BASE_WEIGHTS, _STAKE_WEIGHTS / _STAKE_WEIGHTS.sum()), 0.0)
     highest = logs.max(axis=(-2, -1), keepdims=True)
     return np.asarray(highest[..., 0, 0] + np.log((weights * np.exp(logs - highest)).sum(axis=(-2, -1))))
 

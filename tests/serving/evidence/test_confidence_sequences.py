@@ -77,11 +77,11 @@ def test_a_pair_in_blocks_never_raises_the_expected_evidence():
 
 def test_the_first_pair_is_weighed_as_by_hand():
     # a yes on the challenger, a no on the control, share 1/2, effect 0; at stake is f = .9 / 2^j of what could be lost.
-    # payoffs by base b: 2 (1 - b) and 2 b; b = 0 and 1 win f on one of the two, b = 1/4 and 3/4 win f on one and f / 3
-    # on the other
+    # payoffs by base b: 2 (1 - b) and 2 b; b = 0 and 1 win f on one of the two, b = 1/4 and 3/4, of twice the weight,
+    # win f on one and f / 3 on the other
     at_stake = np.array([0.9 / 2**j for j in range(10)])
-    weights = np.array([1, 1, 1, 1, 1, 1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32])
-    won, lost = (((1 + f) + (1 + f) * (1 + f / 3)) / 2 for f in (at_stake, -at_stake))
+    weights = np.array([1 / 8, 1 / 4, 1 / 2, 1, 1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32, 1 / 64])
+    won, lost = (((1 + f) + 2 * (1 + f) * (1 + f / 3)) / 3 for f in (at_stake, -at_stake))
     evidence = np.exp(rate_evidence(np.array([1.0, 0.0, 0.0, 1.0])))
     assert evidence == pytest.approx([np.average(won, weights=weights), np.average(lost, weights=weights)])
 
