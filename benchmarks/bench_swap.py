@@ -31,7 +31,7 @@ from features.pseudonyms import Pseudonyms
 from features.workspace import Workspace
 from serving.release import Release, write_release
 from serving.releases import load_named
-from serving.rollout import Change, set_champion
+from serving.rollouts.state import Change, set_champion
 from serving.settings import ServiceSettings, serve_command
 from serving.snapshots import Snapshots
 from serving.store import Store

@@ -24,7 +24,7 @@ from serving.release import Release, load_release
 from serving.release_files import MANIFEST, read_manifest
 from serving.release_refusal import ReleaseRefusedError
 from serving.release_signature import TrustedKeys
-from serving.rollout import NO_EXPERIMENT, RolloutState
+from serving.rollouts.state import NO_EXPERIMENT, RolloutState
 from serving.storefronts import Storefronts
 
 __all__ = [

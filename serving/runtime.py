@@ -24,7 +24,7 @@ from serving.met_customers import MetCustomers
 from serving.metrics import Metrics
 from serving.pages import Pages
 from serving.releases import Releases, Served
-from serving.rollout import Change, RolloutState, older_allowed, read_rollout, set_champion
+from serving.rollouts.state import Change, RolloutState, older_allowed, read_rollout, set_champion
 from serving.score_books import ScoreBooks
 from serving.settings import ServiceSettings
 from serving.snapshots import Snapshots

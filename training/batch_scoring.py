@@ -25,7 +25,7 @@ from serving.churn_answers import model_of
 from serving.lifecycle import STAGES
 from serving.release import Release
 from serving.releases import known_releases, load_named, newest_release
-from serving.rollout import read_rollout
+from serving.rollouts.state import read_rollout
 from serving.score_book import BOOK, BookFacts, list_books, write_book
 from serving.segments import LANGUAGES
 from serving.store import Store

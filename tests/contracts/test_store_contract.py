@@ -22,7 +22,7 @@ from serving.decisions import Decision, DecisionLog
 from serving.histories import Histories, SealedHistory
 from serving.intake import EventIntake
 from serving.migrations import HEAD, VERSIONS_TABLE, migrate
-from serving.rollout import Change, read_history, read_rollout, rollback, set_champion, set_share, start_rollout
+from serving.rollouts.state import Change, read_history, read_rollout, rollback, set_champion, set_share, start_rollout
 from serving.sealing import count_unsealed, seal
 from serving.store import EVENT_FIELDS, Store, accepted_events, decisions, promotions
 from serving.store_schema import metadata
@@ -51,7 +51,7 @@ def where(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
     """An empty place for a store."""
     if request.param == "sqlite":
         return tmp_path / "service.db"
-    return request.getfixturevalue("postgres").new_database()
+    return request.getfixturevalue("postgres").empty()
 
 
 @pytest.fixture

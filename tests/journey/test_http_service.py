@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from features.instants import MINUTE_US, format_instant
-from serving.rollout import Change, rollback, start_rollout
+from serving.rollouts.state import Change, rollback, start_rollout
 from serving.settings import ServiceSettings, serve_command
 from serving.store import Store
 from tests.tiny_shop import NOW_US, TinyShop, tiny_shop

@@ -16,7 +16,7 @@ from serving.release_files import GOLDEN, MANIFEST, RELEASE_FORMAT, described_as
 from serving.release_refusal import Refusal
 from serving.release_signature import SIGNATURE, SigningKey
 from serving.releases import Releases
-from serving.rollout import RolloutState
+from serving.rollouts.state import RolloutState
 from serving.storefronts import Storefronts
 from tests.tiny_shop import KEY, NOW_US, TRUSTED, TinyShop, edit_manifest, tiny_shop
 

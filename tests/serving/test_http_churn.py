@@ -14,7 +14,7 @@ from features.customer_view import CustomerView
 from features.event_log import EventLog
 from features.instants import DAY_US, format_instant
 from serving.assignment import arm_of
-from serving.rollout import Change, rollback, start_rollout
+from serving.rollouts.state import Change, rollback, start_rollout
 from serving.store import Store, decisions
 from tests.serving.conftest import Running
 from tests.tiny_shop import NOW_US, churn_model, edit_manifest

@@ -10,7 +10,7 @@ import pytest
 
 from features.errors import ConfigurationError, UnavailableError
 from serving.recipe import Recipe, load_recipes
-from serving.rollout import Change, finish_rollout, rollback, start_rollout
+from serving.rollouts.state import Change, finish_rollout, rollback, start_rollout
 from serving.runtime import Runtime
 from serving.service import RandomIds
 from serving.slate_rules import SlateRules

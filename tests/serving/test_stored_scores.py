@@ -15,7 +15,7 @@ from features.instants import DAY_US, format_instant
 from serving.assignment import arm_of
 from serving.release import Release
 from serving.releases import load_named
-from serving.rollout import Change, start_rollout
+from serving.rollouts.state import Change, start_rollout
 from serving.runtime import Runtime
 from serving.settings import ServiceSettings
 from serving.snapshots import StoredFeatures

@@ -14,7 +14,7 @@ from features.errors import ArtefactError, ConfigurationError
 from features.instants import DAY_US, format_instant, parse_instant
 from features.table_features import TableColumn, TableFeatures
 from features.workspace import Workspace
-from serving.rollout import Change, set_champion
+from serving.rollouts.state import Change, set_champion
 from serving.score_book import list_books, read_book
 from serving.segments import LANGUAGES
 from serving.store import Store

@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 
 from features.errors import ArtefactError, ConfigurationError
 from features.workspace import Workspace
-from serving.rollout import Change, set_champion
+from serving.rollouts.state import Change, set_champion
 from serving.settings import ServiceSettings, service_settings
 from serving.store import Store
 from training.cli.main import app

@@ -124,7 +124,7 @@ def _store(workspace: Workspace) -> Finding:
 
     if not Store.exists(workspace.store):
         return Finding("service store", "absent", "made by `holdfast serve`")
-    from serving.rollout import read_rollout
+    from serving.rollouts.state import read_rollout
 
     store = Store.open(workspace.store)
     try:

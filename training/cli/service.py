@@ -20,7 +20,7 @@ from features.workspace import Workspace
 from training.cli.context import CliContext
 
 if TYPE_CHECKING:
-    from serving.rollout import Change, RolloutState
+    from serving.rollouts.state import Change, RolloutState
     from serving.store import Store
 
 __all__ = ["register"]
@@ -121,7 +121,7 @@ def start(
 
     Example: `holdfast rollout start r-0123456789ab --share 0.1 --why "new season"`
     """
-    from serving.rollout import OLDER_ALLOWED, start_rollout
+    from serving.rollouts.state import OLDER_ALLOWED, start_rollout
 
     session: CliContext = context.obj
     _refuse_unknown(session.workspace, release)
@@ -139,7 +139,7 @@ def share_command(
 
     Example: `holdfast rollout share 0.5 --why "no complaints in a week"`
     """
-    from serving.rollout import set_share
+    from serving.rollouts.state import set_share
 
     _changed(context.obj, lambda store: set_share(store, share, _change(why)))
 
@@ -147,7 +147,7 @@ def share_command(
 @rollout_app.command("finish")
 def finish(context: typer.Context, why: Annotated[str, typer.Option(help="Kept in the promotion log.")] = "") -> None:
     """Make the challenger the champion for everybody."""
-    from serving.rollout import finish_rollout
+    from serving.rollouts.state import finish_rollout
 
     _changed(context.obj, lambda store: finish_rollout(store, _change(why)))
 
@@ -157,7 +157,7 @@ def rollback_command(
     context: typer.Context, why: Annotated[str, typer.Option(help="Kept in the promotion log.")] = ""
 ) -> None:
     """Take the challenger away at once; without a rollout, go back to the champion before."""
-    from serving.rollout import rollback
+    from serving.rollouts.state import rollback
 
     _changed(context.obj, lambda store: rollback(store, _change(why)))
 
@@ -165,7 +165,7 @@ def rollback_command(
 @rollout_app.command("status")
 def status(context: typer.Context) -> None:
     """What is served, and to whom."""
-    from serving.rollout import read_rollout
+    from serving.rollouts.state import read_rollout
 
     session: CliContext = context.obj
     store = _open(session.workspace)
@@ -178,7 +178,7 @@ def status(context: typer.Context) -> None:
 @rollout_app.command("history")
 def history(context: typer.Context, limit: Annotated[int, typer.Option(min=1)] = 20) -> None:
     """Every change: who, when, from, to, why."""
-    from serving.rollout import read_history
+    from serving.rollouts.state import read_history
 
     session: CliContext = context.obj
     store = _open(session.workspace)
@@ -217,7 +217,7 @@ def _refuse_unknown(workspace: Workspace, release: str) -> None:
 
 
 def _change(why: str) -> Change:
-    from serving.rollout import Change
+    from serving.rollouts.state import Change
 
     return Change(getpass.getuser(), time.time_ns() // 1_000, why)
 

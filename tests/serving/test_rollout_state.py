@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from features.errors import ConfigurationError
-from serving.rollout import (
+from serving.rollouts.state import (
     OLDER_ALLOWED,
     Change,
     finish_rollout,
