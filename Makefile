@@ -11,7 +11,7 @@ export BENTOML_DO_NOT_TRACK := True
 export OPENBLAS_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint types unit bench bench-features bench-import bench-train bench-batch-scoring bench-recommend-speed bench-known-answers bench-reasons bench-slates bench-evidence bench-swap bench-http bench-cdnow bench-shop-churn bench-shop-recommendations bench-churn-tables bench-off-policy bench-published-tables lock clean
+.PHONY: help install demo test check lint audit sbom types unit bench bench-features bench-import bench-train bench-batch-scoring bench-recommend-speed bench-known-answers bench-reasons bench-slates bench-evidence bench-swap bench-http bench-cdnow bench-shop-churn bench-shop-recommendations bench-churn-tables bench-off-policy bench-published-tables lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
@@ -35,11 +35,20 @@ demo: $(READY) ## a whole shop: simulate, train, release, serve, ask; Ctrl-C end
 test: check ## everything: check, then the slow, service, packaging and real-data tests
 	$(BIN)/python -m pytest -m "slow or service or packaging or realdata"
 
-check: lint types unit ## lint, types and unit tests, within 5 minutes
+check: lint audit types unit ## lint, known vulnerabilities, types and unit tests, within 5 minutes
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml features serving training
+
+audit: $(READY) ## known vulnerabilities of the locked packages; says loudly where nobody can be asked (REQUIRED=1: fails)
+	@$(BIN)/python requirements/audit.py $(if $(REQUIRED),--required) requirements/serving.txt requirements/dev.txt
+
+sbom: $(READY) ## dist/sbom.cdx.json: what a running service consists of, in CycloneDX's JSON
+	mkdir -p dist
+	$(BIN)/cyclonedx-py requirements --output-reproducible --pyproject pyproject.toml --of JSON \
+	  --output-file dist/sbom.cdx.json requirements/serving.txt
 
 types: $(READY)
 	$(BIN)/mypy
@@ -107,9 +116,9 @@ bench-published-tables: $(READY) ## recommenders beside published tables; ONLY=g
 
 lock: $(READY) ## write the lock files anew
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
-	  --extra training --extra page --group dev pyproject.toml --output-file requirements/dev.txt
+	  --extra training --extra page --extra tracing --group dev pyproject.toml --output-file requirements/dev.txt
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
-	  --extra serving --constraint requirements/dev.txt pyproject.toml --output-file requirements/serving.txt
+	  --extra serving --extra tracing --constraint requirements/dev.txt pyproject.toml --output-file requirements/serving.txt
 
 clean: ## remove .venv, caches and the demo's folder
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache holdfast-demo
