@@ -17,8 +17,10 @@ __all__ = [
     "EVENT_FIELDS",
     "EventRow",
     "accepted_events",
+    "access_keys",
     "decisions",
     "early_warnings",
+    "kept_answers",
     "metadata",
     "promotions",
     "rollouts",
@@ -144,4 +146,34 @@ visitor_links = sa.Table(
     sa.Index("visitor_links_anonymous_key", "anonymous_key", "from_seq", unique=True),
     sa.Index("visitor_links_customer_key", "customer_key"),
     sqlite_autoincrement=True,
+)
+
+access_keys = sa.Table(
+    "access_keys",
+    metadata,
+    sa.Column("key_id", sa.Text(), primary_key=True),
+    sa.Column("revision", sa.BigInteger(), nullable=False),  # counts the changes of all keys: what is new is read alone
+    sa.Column("secret_sha256", sa.Text(), nullable=False),
+    sa.Column("owner", sa.Text(), nullable=False),
+    sa.Column("publishable", sa.Boolean(), nullable=False),
+    sa.Column("scopes", sa.Text(), nullable=False),  # names, spaces between; so are the origins
+    sa.Column("origins", sa.Text(), nullable=False),
+    sa.Column("per_minute", sa.BigInteger()),
+    sa.Column("per_day", sa.BigInteger()),
+    sa.Column("created_us", sa.BigInteger(), nullable=False),
+    sa.Column("expires_us", sa.BigInteger()),
+    sa.Column("revoked_us", sa.BigInteger()),
+    sa.Index("access_keys_revision", "revision", unique=True),
+)
+
+kept_answers = sa.Table(
+    "kept_answers",
+    metadata,
+    sa.Column("asked", sa.Text(), primary_key=True),  # a hash of caller, call and Idempotency-Key
+    sa.Column("body_sha256", sa.Text(), nullable=False),
+    sa.Column("claim", sa.Text(), nullable=False),  # of whoever works on it
+    sa.Column("claimed_us", sa.BigInteger(), nullable=False),
+    sa.Column("status", sa.Integer()),  # null while it is worked on
+    sa.Column("answer", sa.LargeBinary()),
+    sa.Index("kept_answers_claimed_us", "claimed_us"),
 )
