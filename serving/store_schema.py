@@ -18,6 +18,7 @@ __all__ = [
     "EventRow",
     "accepted_events",
     "access_keys",
+    "arm_totals",
     "decisions",
     "early_warnings",
     "kept_answers",
@@ -92,6 +93,15 @@ rollouts = sa.Table(
     sa.Column("previous", sa.Text()),
     sa.Column("share", sa.Float(), nullable=False),
     sa.Column("salt", sa.Text(), nullable=False),
+    sa.Column("holdout_share", sa.Float(), nullable=False),
+    sa.Column("plan", sa.Text()),
+    sa.Column("step", sa.Integer(), nullable=False),
+    sa.Column("step_started_us", sa.BigInteger()),
+    sa.Column("decisions_seq", sa.BigInteger(), nullable=False),
+    sa.Column("events_seq", sa.BigInteger(), nullable=False),
+    sa.Column("paused", sa.Boolean(), nullable=False),
+    sa.Column("approved", sa.Boolean(), nullable=False),
+    sa.Column("why_held", sa.Text()),
     sa.CheckConstraint("id = 1"),
 )
 
@@ -177,3 +187,20 @@ kept_answers = sa.Table(
     sa.Column("answer", sa.LargeBinary()),
     sa.Index("kept_answers_claimed_us", "claimed_us"),
 )
+
+_ARM_COUNTS = ("n_requests", "n_errors", "n_fallbacks", "n_missing", "n_dropped", "n_compared", "n_slates")
+
+arm_totals = sa.Table(
+    "arm_totals",
+    metadata,
+    sa.Column("experiment", sa.Text(), primary_key=True),
+    sa.Column("minute_us", sa.BigInteger(), primary_key=True, autoincrement=False),  # when the stretch began
+    sa.Column("release", sa.Text(), primary_key=True),
+    sa.Column("arm", sa.Text(), primary_key=True),
+    sa.Column("worker", sa.Text(), primary_key=True),
+    *(sa.Column(name, sa.BigInteger(), nullable=False) for name in _ARM_COUNTS),
+    *(sa.Column(name, sa.Text(), nullable=False) for name in ("latency", "probabilities", "band_moves")),
+    *(sa.Column(name, sa.Float(), nullable=False) for name in ("sum_difference", "sum_abs_difference", "sum_overlap")),
+    sqlite_with_rowid=False,
+)
+"""What each arm did, see `serving.rollouts.arm_figures`; JSON where a figure is of many parts."""
