@@ -11,9 +11,25 @@ from __future__ import annotations
 import hashlib
 from typing import Literal
 
-__all__ = ["HOLDOUT_SALT", "HOLDOUT_SHARE", "Arm", "Slice", "arm_of", "bucket", "in_holdout", "slice_of"]
+__all__ = [
+    "HOLDOUT_SALT",
+    "HOLDOUT_SHARE",
+    "Arm",
+    "Side",
+    "Slice",
+    "arm_of",
+    "bucket",
+    "in_holdout",
+    "placed_arm",
+    "slice_of",
+]
 
-Arm = Literal["champion", "challenger"]
+Side = Literal["champion", "challenger"]
+"""Which of the two releases answers."""
+
+Arm = Literal["champion", "control", "challenger", "holdout"]
+"""Whose answers an answer counts among. The challenger answers its arm alone, the champion the others: the control
+slice that the challenger is compared with, the hold-out, and everybody else."""
 
 Slice = Literal["challenger", "control", "holdout", "uncompared"]
 """Whose outcomes a customer's count among: the two that are compared, the hold-out, or nobody's."""
@@ -53,8 +69,8 @@ def in_holdout(customer_key: str, holdout_share: float = HOLDOUT_SHARE) -> bool:
     return holdout_share > 0.0 and bucket(HOLDOUT_SALT, customer_key) < holdout_share
 
 
-def arm_of(salt: str, share: float, customer_key: str, holdout_share: float = 0.0) -> Arm:
-    """The arm of a customer: the challenger for places in [0, share), the champion for the rest and the hold-out.
+def arm_of(salt: str, share: float, customer_key: str, holdout_share: float = 0.0) -> Side:
+    """The release of a customer: the challenger for places in [0, share), the champion for the rest and the hold-out.
 
     `share` is of the customers outside the hold-out. Raising it only moves customers from the champion to the
     challenger; nobody goes back.
@@ -65,6 +81,22 @@ def arm_of(salt: str, share: float, customer_key: str, holdout_share: float = 0.
     if bucket(salt, customer_key) >= share or in_holdout(customer_key, holdout_share):
         return "champion"
     return "challenger"
+
+
+def placed_arm(salt: str, share: float, customer_key: str, holdout_share: float = 0.0) -> Arm:
+    """The arm of a customer: the challenger in [0, share), the control in [1 - m, 1) with `m = min(share, 1 - share)`.
+
+    Up to a share of 1/2 both are equally large and only grow; beyond it the control is all that the challenger leaves.
+
+    >>> [placed_arm("spring", share, "k1:00") for share in (0.0, 1.0)], placed_arm("spring", 1.0, "k1:00", 1.0)
+    (['champion', 'challenger'], 'holdout')
+    """
+    if in_holdout(customer_key, holdout_share):
+        return "holdout"
+    place = bucket(salt, customer_key)
+    if place < share:
+        return "challenger"
+    return "control" if place >= 1.0 - min(share, 1.0 - share) else "champion"
 
 
 def slice_of(salt: str, share: float, customer_key: str, holdout_share: float) -> Slice:

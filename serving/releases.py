@@ -19,7 +19,7 @@ from features.errors import ArtefactError, HoldfastError
 from features.feature_set import FeatureSet
 from features.instants import parse_instant
 from features.workspace import Workspace
-from serving.assignment import Arm, arm_of
+from serving.assignment import Arm, placed_arm
 from serving.release import Release, load_release
 from serving.release_files import MANIFEST, read_manifest
 from serving.release_refusal import ReleaseRefusedError
@@ -51,8 +51,9 @@ class Refused(NamedTuple):
 class Routed(NamedTuple):
     """What answers a customer: the release, the arm, and the experiment that the arm belongs to.
 
-    Where nobody was placed by the rollout's hash (no rollout, no key, a challenger that was refused here) the
-    experiment is `none`: such an answer must not be counted for either side.
+    Where the arm is compared with no other (no rollout, no key, the hold-out, a challenger that was refused here) the
+    experiment is `none`. Where the champion stands in for a challenger that failed, the customer's arm is
+    still `challenger`: whom it was meant for is what outcomes are compared by, and nothing counts for the champion.
     """
 
     release: Release
@@ -70,10 +71,17 @@ class Served:
 
     def route(self, customer_key: str | None) -> Routed:
         """What answers a customer; a visitor without any key gets the champion, and is in no experiment."""
+        state = self.state
         if self.challenger is None or customer_key is None:
             return Routed(self.champion, "champion", NO_EXPERIMENT)
-        arm = arm_of(self.state.salt, self.state.share, customer_key)
-        return Routed(self.challenger if arm == "challenger" else self.champion, arm, self.state.key)
+        arm = placed_arm(state.salt, state.share, customer_key, state.holdout_share)
+        if arm == "challenger":
+            return Routed(self.challenger, arm, state.key)
+        return Routed(self.champion, arm, state.key if arm == "control" else NO_EXPERIMENT)
+
+    def standing_in(self, routed: Routed) -> Routed | None:
+        """Who answers where what was routed to failed: the champion for the challenger, nobody for the champion."""
+        return routed._replace(release=self.champion) if routed.release is self.challenger else None
 
 
 class Releases:
