@@ -32,7 +32,7 @@ _STAKES = 0.9 * 0.5 ** np.arange(10)
 """What is put at stake, as a share of what could be lost: much is soonest with large differences, little with small."""
 
 _STAKE_WEIGHTS = 0.5 ** np.abs(np.arange(10) - 3.0)
-"""Most on the fourth, the best where a rate moves by a fifth of itself; the smallest narrow the interval in long runs."""
+"""Most on the fourth, the best where a rate moves by a fifth of itself; the smallest ones narrow long runs."""
 
 _SHARPEST_AT = 5_000
 """N*, customers an arm at which `mean_difference` is as narrow as it can be."""
