@@ -32,25 +32,25 @@ OPTIONS = {
 
 @dataclass
 class PostgresServer:
-    """A running server; each test takes a database of its own."""
+    """A running server; each test takes a place of its own."""
 
     port: int
     password: str
     _made: int = 0
 
-    def url(self, database: str) -> str:
-        return f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/{database}"
+    def url(self, schema: str = "public") -> str:
+        server = f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/postgres"
+        return f"{server}?options=-csearch_path%3D{schema}"
 
-    def connect(self, database: str = "postgres") -> psycopg.Connection[tuple[object, ...]]:
-        return psycopg.connect(self.url(database), autocommit=True)
+    def connect(self) -> psycopg.Connection[tuple[object, ...]]:
+        return psycopg.connect(self.url(), autocommit=True)
 
-    def new_database(self) -> str:
-        """The URL of an empty one."""
+    def empty(self) -> str:
+        """The URL of an empty place: a schema, which is made and removed sooner than a database."""
         self._made += 1
-        name = f"shop{self._made}"
         with self.connect() as connection:
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
-        return self.url(name)
+            connection.execute(f"CREATE SCHEMA shop{self._made}")
+        return self.url(f"shop{self._made}")
 
 
 def binaries() -> Path | None:
