@@ -11,7 +11,7 @@ export BENTOML_DO_NOT_TRACK := True
 export OPENBLAS_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint audit sbom types unit bench bench-features bench-import bench-train bench-batch-scoring bench-recommend-speed bench-known-answers bench-reasons bench-slates bench-evidence bench-swap bench-http bench-cdnow bench-shop-churn bench-shop-recommendations bench-churn-tables bench-off-policy bench-published-tables lock clean
+.PHONY: help install demo test check postgres lint audit sbom types unit bench bench-features bench-import bench-train bench-batch-scoring bench-recommend-speed bench-known-answers bench-reasons bench-slates bench-evidence bench-swap bench-http bench-cdnow bench-shop-churn bench-shop-recommendations bench-churn-tables bench-off-policy bench-published-tables lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
@@ -32,10 +32,16 @@ $(READY): requirements/bootstrap.txt requirements/dev.txt pyproject.toml
 demo: $(READY) ## a whole shop: simulate, train, release, serve, ask; Ctrl-C ends it (with CI set it ends by itself)
 	$(BIN)/holdfast demo $(if $(CI),--exit,)
 
-test: check ## everything: check, then the slow, service, packaging and real-data tests
+test: check postgres ## everything: check, then the slow, service, packaging and real-data tests
 	$(BIN)/python -m pytest -m "slow or service or packaging or realdata"
 
 check: lint audit types unit ## lint, known vulnerabilities, types and unit tests, within 5 minutes
+
+# Where it cannot be had, the tests that need it are skipped; with CI set they fail.
+postgres: ## the server of PostgreSQL, for the tests of the store; as root from Debian's packages if it is missing
+	@ls /usr/lib/postgresql/*/bin/initdb > /dev/null 2>&1 || command -v initdb > /dev/null || { test "$$(id -u)" = 0 \
+	  && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql; } \
+	  || echo "PostgreSQL's server is missing and could not be installed here; as root: apt-get install postgresql"
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
