@@ -60,7 +60,7 @@ types: $(READY)
 	$(BIN)/mypy
 
 unit: $(READY)
-	$(BIN)/python -m pytest -m "not (slow or service or packaging or realdata)"
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not (slow or service or packaging or realdata)"
 
 BENCHES := bench-features bench-import bench-train bench-batch-scoring bench-recommend-speed bench-http bench-known-answers bench-reasons bench-slates bench-evidence bench-swap
 
