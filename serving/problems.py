@@ -31,6 +31,8 @@ _TITLES = {
     400: ("syntax", "The request could not be read"),
     404: ("not_found", "There is no such thing"),
     405: ("method_not_allowed", "This address does not take this method"),
+    401: ("unauthenticated", "Nobody is known by what was shown"),
+    403: ("forbidden", "The caller may not do this"),
     409: ("conflict", "The request contradicts the state of things"),
     410: ("gone", "What this points into is no longer kept"),
     413: ("too_large", "The body is too large"),

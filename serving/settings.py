@@ -15,12 +15,35 @@ from features.errors import ConfigurationError
 from features.workspace import Workspace
 from serving.release_signature import TrustedKeys
 
-__all__ = ["ServeCommand", "ServiceSettings", "serve_command", "service_settings"]
+__all__ = ["ServeCommand", "ServiceSettings", "TokenSettings", "is_loopback", "serve_command", "service_settings"]
 
 PREFIX = "HOLDFAST_"
 SERVICE = "serving.service:HoldfastService"
 _FLAGS = ("true", "false")
 
+_ACCESS = ("keys", "open")
+_TOKENS = ("jwt_algorithm", "jwt_key", "jwt_audience", "jwt_issuer")
+TOKEN_ALGORITHMS = ("RS256", "ES256", "EdDSA", "HS256")
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is an address of this machine alone."""
+    return host in _LOOPBACK
+
+
+@dataclass(frozen=True)
+class TokenSettings:
+    """What a token must be: `key_file` holds a public key (PEM), or for HS256 a secret of at least 32 bytes."""
+
+    algorithm: str
+    key_file: Path
+    audience: str
+    issuer: str
+
+    def __post_init__(self) -> None:
+        if self.algorithm not in TOKEN_ALGORITHMS:
+            raise ConfigurationError(f"{PREFIX}JWT_ALGORITHM must be one of {', '.join(TOKEN_ALGORITHMS)}")
 
 @dataclass(frozen=True)
 class ServiceSettings:

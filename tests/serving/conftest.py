@@ -54,7 +54,7 @@ class Running:
         async def whole() -> Any:
             async with self.app.router.lifespan_context(self.app):
                 transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
-                async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
+                async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
                     if ready:
                         await until_ready(client)
                     return await talk(client)

@@ -77,7 +77,7 @@ def served(workspace: Workspace, release: str, talk: Talk) -> Any:
     async def whole() -> Any:
         async with app.router.lifespan_context(app):
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-            async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
+            async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
                 for _ in range(500):
                     if (await client.get("/readyz")).status_code == 200:
                         break
