@@ -88,6 +88,11 @@ class RolloutState:
         """The name of the experiment that a rollout is; `none` while everybody gets the champion."""
         return NO_EXPERIMENT if self.challenger is None else f"rollout-{self.salt}"
 
+    @property
+    def shadow(self) -> bool:
+        """Whether the challenger answers beside the champion, and nobody sees it: a rollout at a share of nothing."""
+        return self.challenger is not None and self.share == 0.0
+
     def to_dict(self) -> dict[str, Any]:
         """As shown over HTTP and kept in the log; absent members are left out, and the plan is told apart."""
         shown = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
@@ -138,15 +143,19 @@ def older_allowed(store: Store, release: str) -> bool:
     return False
 
 
-def set_champion(store: Store, name: str, change: Change) -> RolloutState:
-    """Serve one release to everybody; the one before stays known, for a rollback. Ends a rollout that is under way."""
+def set_champion(store: Store, name: str, change: Change, revision: int | None = None) -> RolloutState:
+    """Serve one release to everybody; the one before stays known, for a rollback. Ends a rollout that is under way.
+
+    Raises:
+        SupersededError: `revision` is given and is no longer the newest; 0 is that of a store in which nothing is set.
+    """
 
     def after(state: RolloutState | None) -> RolloutState:
         if state is None:
             return RolloutState(name)
         return state.served_alone(name, state.previous if state.champion == name else state.champion)
 
-    return _changed(store, "set_champion", after, change)
+    return _changed(store, "set_champion", after, change, revision)
 
 
 def set_holdout(store: Store, share: float, change: Change) -> RolloutState:
@@ -299,7 +308,7 @@ def _changed(
     """Read, compare, decide, write and log in one transaction that holds the lock from its start."""
     with store.write() as connection:
         before = _state(connection)
-        if revision is not None and (before is None or before.revision != revision):
+        if revision is not None and revision != (before.revision if before else 0):
             raise SupersededError("the rollout was changed meanwhile; look at it again, then decide")
         state = dataclasses.replace(after(before), revision=(before.revision if before else 0) + 1)
         state = _marked(connection, before, state, change.at_us)
