@@ -79,6 +79,11 @@ class Workspace:
         return self.root / "scores"
 
     @property
+    def monitored(self) -> Path:
+        """What `holdfast monitor` found last, as JSON; no customer's data."""
+        return self.root / "monitored.json"
+
+    @property
     def mlflow_database(self) -> Path:
         """MLflow's tracking and registry database."""
         return self.root / "mlflow" / "mlflow.db"

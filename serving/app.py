@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,6 +22,9 @@ from serving.metrics import Metrics
 from serving.problems import Edge
 from serving.runtime import Runtime
 from serving.settings import ServiceSettings
+from serving.structured_logs import AccessLog
+from serving.tracing import Tracing, open_tracing
+from serving.vital_signs import report_signs
 
 __all__ = ["Warming", "create_app"]
 
@@ -29,13 +33,18 @@ log = logging.getLogger("holdfast")
 REQUEST_TIMEOUT_S = 20.0
 """Below BentoML's own limit (service.py), so that a late answer is a problem in our shape."""
 
+SIGNS_EVERY_S = 5.0
+"""How often the gauges are set."""
+
 
 class Warming:
     """Opens the runtime beside the event loop, tries again where that fails, then keeps it in step with the store."""
 
-    def __init__(self, open_runtime: Callable[[ServiceSettings], Runtime]) -> None:
+    def __init__(self, open_runtime: Callable[[ServiceSettings], Runtime], metrics: Metrics) -> None:
         self.runtime: Runtime | None = None
         self._open = open_runtime
+        self._metrics = metrics
+        self._looked = -SIGNS_EVERY_S
         self._failure: str | None = None
 
     def why_not_ready(self) -> str:
@@ -50,6 +59,7 @@ class Warming:
                     self.runtime = await to_thread.run_sync(self._open, settings)
                 else:
                     await to_thread.run_sync(self.runtime.poll)
+                await self._look(self.runtime)
                 self._failure = None
             except HoldfastError as error:
                 self._failure = str(error)
@@ -57,7 +67,21 @@ class Warming:
             except Exception:  # a loop that ends silently would serve an old release for ever
                 self._failure = "the service could not start; the fault is in its log"
                 log.exception("unforeseen fault while opening or polling")
-            await asyncio.sleep(settings.rollout_poll_ms / 1_000)
+            if self._failure is not None:
+                self._metrics.out_of_step.inc()
+            await self._pause(settings.rollout_poll_ms / 1_000)
+
+    async def _look(self, runtime: Runtime) -> None:
+        """How the service is doing, every few seconds."""
+        if time.monotonic() - self._looked >= SIGNS_EVERY_S:
+            self._looked = time.monotonic()
+            await to_thread.run_sync(report_signs, runtime)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait; how much longer it took is how long the event loop kept others waiting."""
+        started = time.perf_counter()
+        await asyncio.sleep(seconds)
+        self._metrics.loop_lag.observe(max(0.0, time.perf_counter() - started - seconds))
 
     def close(self) -> None:
         """Close what was opened."""
@@ -83,11 +107,15 @@ def create_app(
         new_id: fresh names for requests.
         swagger_assets: folder with swagger-ui's files; without it /docs is a plain page.
     """
-    warming = Warming(open_runtime)
+    warming = Warming(open_runtime, metrics)
+    tracing: Tracing | None = None
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        nonlocal tracing
         app.state.settings = read_settings()
+        if app.state.settings.otlp_endpoint is not None:
+            tracing = open_tracing(app.state.settings.otlp_endpoint)
         task = asyncio.create_task(warming.run(app.state.settings))
         try:
             yield
@@ -95,8 +123,16 @@ def create_app(
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             await to_thread.run_sync(warming.close)
+            if tracing is not None:
+                await to_thread.run_sync(tracing.close)
 
-    edge = Middleware(Edge, observe=metrics.observe, new_id=new_id, timeout_s=REQUEST_TIMEOUT_S)
+    edge = Middleware(
+        Edge,
+        observe=(metrics.observe, AccessLog()),
+        new_id=new_id,
+        timeout_s=REQUEST_TIMEOUT_S,
+        tracing=lambda: tracing,
+    )
     app = Starlette(routes=_routes(), middleware=[edge], lifespan=lifespan)
     app.router.redirect_slashes = False
     app.state.warming = warming

@@ -20,6 +20,7 @@ from serving.history_features import Known, known_at
 from serving.languages import LANGUAGES, Language
 from serving.problems import Problem
 from serving.release import Release
+from serving.request_context import span
 from serving.runtime import Runtime
 from serving.scoring import ChurnScores, score_churn
 from serving.snapshots import StoredFeatures
@@ -106,9 +107,11 @@ def gather(runtime: Runtime, customer_ids: Sequence[str], request: ChurnRequest)
     }
     if stored.keys() == releases.keys():
         return Gathered(request, now_us, now_us, tuple(asked), (), stored)
-    runtime.histories.catch_up()
-    as_of_us = _as_of(runtime, request, keys, now_us)
-    return Gathered(request, now_us, as_of_us, tuple(asked), runtime.histories.many(keys), stored)
+    with span("history"):
+        runtime.histories.catch_up()
+        as_of_us = _as_of(runtime, request, keys, now_us)
+        views = runtime.histories.many(keys)
+    return Gathered(request, now_us, as_of_us, tuple(asked), views, stored)
 
 
 def _stored(runtime: Runtime, release: Release, request: ChurnRequest, now_us: int) -> StoredFeatures:
@@ -189,7 +192,8 @@ def _answers(
 ) -> list[dict[str, Any]]:
     """The fields of each answer; all of one release."""
     release, request = asked[0].release, gathered.request
-    found = _scored(runtime, gathered, release, table)
+    with span("score"):
+        found = _scored(runtime, gathered, release, table)
     scores = found.scores
     beside = _beside(runtime, gathered, release, table, found)
     explained = explanations(release, _wanted(runtime, request), scores, table.values)

@@ -1,14 +1,63 @@
-"""Our own Prometheus metrics: few, cheap, and free of ids and addresses."""
+"""Our own Prometheus metrics: few, cheap, free of ids and addresses, and bounded in how many series they make."""
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from starlette.types import Scope
 
-__all__ = ["Metrics"]
+from serving.request_context import CURRENT, RequestContext
+
+__all__ = ["ROLLOUT_STATES", "Metrics", "Signs"]
+
+ROLLOUT_STATES = ("none", "shadow", "ramping", "held", "paused", "broken")
+"""`held`: a gate does not let it go on, or a person must approve; `broken`: a guardrail took it back."""
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+_LAG_BUCKETS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+_STORE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 2.5)
+_MOST_RELEASES = 24
+_OTHER = "other"
+
+
+class Signs:
+    """Gauges of how the service is doing, set now and then beside the requests; see `vital_signs`.
+
+    Those that are the same for all workers tell the newest; those of a process carry its `pid`; sums add up.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        newest = partial(Gauge, registry=registry, multiprocess_mode="livemostrecent")
+        each = partial(Gauge, registry=registry, multiprocess_mode="liveall")
+        total = partial(Gauge, registry=registry, multiprocess_mode="livesum")
+        self.release_share = newest(
+            "holdfast_release_share", "Share of customers that a loaded release answers.", ["release"]
+        )
+        self.rollout_state = newest("holdfast_rollout_state", "1 for the state that the rollout is in.", ["state"])
+        self.rollout_share = newest("holdfast_rollout_share", "Share of customers that the challenger answers.")
+        self.rollout_judged = newest(
+            "holdfast_rollout_judged_timestamp_seconds", "When gates were last read, in seconds since 1970."
+        )
+        self.refused = newest("holdfast_releases_refused", "Releases that should be served and are refused now.")
+        self.age = newest("holdfast_age_seconds", "Age of the newest: scores, snapshot, drift.", ["of"])
+        self.unsealed = newest("holdfast_unsealed_events", "Accepted events that are not in the sealed log yet.")
+        self.unsealed_age = newest("holdfast_unsealed_age_seconds", "Age of the oldest of them; 0 without any.")
+        self.psi = newest("holdfast_drift_psi", "Stability index at the last look: the largest input, scores.", ["of"])
+        self.inputs_moved = newest("holdfast_drift_inputs", "Inputs that have moved since training.", ["level"])
+        self.resident = each("holdfast_process_resident_bytes", "Memory of a process.")
+        self.open_files = each("holdfast_process_open_files", "File handles of a process.")
+        self.workers = total("holdfast_workers", "Processes that answer.")
+
+    def rollout_is(self, state: str, share: float) -> None:
+        """Tell the state, one of `ROLLOUT_STATES`, and the challenger's share."""
+        for one in ROLLOUT_STATES:
+            self.rollout_state.labels(one).set(one == state)
+        self.rollout_share.set(share)
 
 
 class Metrics:
@@ -16,49 +65,87 @@ class Metrics:
 
     def __init__(self, multiprocess_folder: str | None = None) -> None:
         self._folder = multiprocess_folder
-        self._registry = CollectorRegistry()
-        self._answered: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+        self._registry = registry = CollectorRegistry()
+        self._answered: dict[tuple[str, int, str, str], tuple[Counter, Histogram]] = {}
         self._predicted: dict[tuple[str, str, str], Counter] = {}
-        registry = self._registry
-        self.requests = Counter("holdfast_requests", "Answered requests.", ["endpoint", "status"], registry=registry)
-        self.seconds = Histogram(
-            "holdfast_request_seconds", "Time to answer.", ["endpoint"], buckets=_BUCKETS, registry=registry
+        self._releases: set[str] = set()
+        counter = partial(Counter, registry=registry)
+        seconds = partial(Histogram, registry=registry)
+        self.requests = counter("holdfast_requests", "Answered requests.", ["endpoint", "status"])
+        self.seconds = seconds(
+            "holdfast_request_seconds", "Time to answer.", ["endpoint", "release", "arm"], buckets=_BUCKETS
         )
-        self.predictions = Counter(
-            "holdfast_predictions", "Predictions made.", ["kind", "release", "arm"], registry=registry
+        self.predictions = counter("holdfast_predictions", "Predictions made.", ["kind", "release", "arm"])
+        self.fallbacks = counter(
+            "holdfast_fallbacks", "Predictions that fell back on less.", ["kind", "release", "arm"]
         )
-        self.events = Counter("holdfast_events", "Events sent in.", ["outcome"], registry=registry)
-        self.decisions = Counter("holdfast_decisions", "Decisions to be kept.", ["outcome"], registry=registry)
-        self.refusals = Counter("holdfast_release_refusals", "Releases that were not loaded.", registry=registry)
-        self.releases = Gauge(
-            "holdfast_release_share",
-            "Share of customers that a loaded release answers.",
-            ["release"],
-            registry=registry,
-            multiprocess_mode="livemostrecent",
+        self.shed = counter("holdfast_shed_requests", "Requests turned away because of load.", ["reason"])
+        self.shadowed = counter("holdfast_shadow_requests", "Requests for the shadow release.", ["outcome"])
+        self.verdicts = counter("holdfast_rollout_verdicts", "Judgements of a rollout: pass, hold, break.", ["verdict"])
+        self.events = counter("holdfast_events", "Events sent in.", ["outcome"])
+        self.decisions = counter("holdfast_decisions", "Decisions to be kept.", ["outcome"])
+        self.refusals = counter("holdfast_release_refusals", "Releases that were not loaded.")
+        self.out_of_step = counter("holdfast_poll_failures", "Looks at the store's state that failed.")
+        self.loop_lag = seconds("holdfast_event_loop_lag_seconds", "How late a timer fires.", buckets=_LAG_BUCKETS)
+        self.store_seconds = seconds(
+            "holdfast_store_seconds", "Time of a change, its commit included.", buckets=_STORE_BUCKETS
         )
+        self.signs = Signs(registry)
 
-    def observe(self, scope: Scope, status: int, seconds: float) -> None:
+    def observe(self, scope: Scope, context: RequestContext, status: int, seconds: float) -> None:
         """Count one answer. The label is the endpoint's name: a path would carry customer ids."""
         endpoint = getattr(scope.get("endpoint"), "__name__", "none")
-        found = self._answered.get((endpoint, status))
+        key = endpoint, status, context.release, context.arm
+        found = self._answered.get(key)
         if found is None:
-            found = self.requests.labels(endpoint, status), self.seconds.labels(endpoint)
-            self._answered[endpoint, status] = found
+            timed = self.seconds.labels(endpoint, self._label(context.release), context.arm)
+            found = self._answered[key] = self.requests.labels(endpoint, status), timed
         found[0].inc()
         found[1].observe(seconds)
 
     def predicted(self, kind: str, release: str, arm: str) -> None:
-        """Count one prediction."""
+        """Count one prediction, and keep with the request what made it."""
+        if (context := CURRENT.get()) is not None:
+            context.answered_by(release, arm)
         found = self._predicted.get((kind, release, arm))
         if found is None:
-            found = self._predicted[kind, release, arm] = self.predictions.labels(kind, release, arm)
+            found = self._predicted[kind, release, arm] = self.predictions.labels(kind, self._label(release), arm)
         found.inc()
+
+    def fell_back(self, kind: str, release: str, arm: str) -> None:
+        """Count one prediction, of those counted, that was made from less than it should."""
+        self.fallbacks.labels(kind, self._label(release), arm).inc()
 
     def render(self) -> bytes:
         """Everything in Prometheus' text format."""
         if self._folder is None:
             return generate_latest(self._registry)
+        _forget_dead(Path(self._folder))
         together = CollectorRegistry()
         MultiProcessCollector(together, path=self._folder)  # type: ignore[no-untyped-call]
         return generate_latest(together)
+
+    def _label(self, release: str) -> str:
+        """The release's name, or `other` in a process that has served very many."""
+        if release not in self._releases and len(self._releases) >= _MOST_RELEASES:
+            return _OTHER
+        self._releases.add(release)
+        return release
+
+
+def _forget_dead(folder: Path) -> None:
+    """Gauges of workers that are gone would stay for ever; what they counted is kept."""
+    for pid in {path.stem.rpartition("_")[2] for path in folder.glob("gauge_live*_*.db")}:
+        if pid.isdigit() and not _lives(int(pid)):
+            with suppress(FileNotFoundError):  # a sister was quicker
+                mark_process_dead(int(pid), str(folder))  # type: ignore[no-untyped-call]
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

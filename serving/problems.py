@@ -11,7 +11,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -21,6 +21,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from features.errors import DataError, HoldfastError, UnavailableError
+from serving.request_context import CURRENT, RequestContext, loggable_id
+from serving.tracing import Tracing
 
 __all__ = ["Edge", "FieldError", "Problem", "field_errors", "problem_of"]
 
@@ -57,6 +59,7 @@ _CODES = {
     "greater_than": ("out_of_range", None),
     "less_than": ("out_of_range", None),
 }
+_GONE = 499  # counted as such, never sent: nobody waited for the answer
 _SAFE_NAME = re.compile(r"[a-z][a-z_]{0,39}\Z")
 
 
@@ -151,15 +154,25 @@ def _pointer(where: tuple[int | str, ...], kind: str) -> str:
 
 
 class Edge:
-    """The outermost layer: request id, time limit, problems, and one observation for the metrics."""
+    """The outermost layer: request id, time limit, problems, and one observation for metrics, log line and trace.
+
+    `tracing` is asked at each request, since it is opened after the application was made; None where none is wanted.
+    """
 
     def __init__(
-        self, app: ASGIApp, *, observe: Callable[[Scope, int, float], None], new_id: Callable[[], str], timeout_s: float
+        self,
+        app: ASGIApp,
+        *,
+        observe: Sequence[Callable[[Scope, RequestContext, int, float], None]],
+        new_id: Callable[[], str],
+        timeout_s: float,
+        tracing: Callable[[], Tracing | None] = lambda: None,
     ) -> None:
         self.app = app
         self.observe = observe
         self.new_id = new_id
         self.timeout_s = timeout_s
+        self.tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -167,13 +180,23 @@ class Edge:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        exchange = _Exchange(scope, send, self._echoed(scope))
+        echoed, tracing = self._echoed(scope), self.tracing()
+        exchange = _Exchange(scope, send, echoed)
+        trace = None if tracing is None else tracing.begin(scope)
+        context = RequestContext(loggable_id(echoed[0][1]), trace=trace)
+        before = CURRENT.set(context)
         try:
             async with asyncio.timeout(self.timeout_s):
                 await self.app(scope, receive, exchange.send)
         except Exception as error:  # the one place where everything becomes a problem
             await exchange.fail(problem_of(error))
-        self.observe(scope, exchange.status, time.perf_counter() - started)
+        finally:
+            CURRENT.reset(before)
+            status = exchange.status or _GONE
+            for told in self.observe:
+                told(scope, context, status, time.perf_counter() - started)
+            if trace is not None:
+                trace.end(scope, context, status)
 
     def _echoed(self, scope: Scope) -> list[tuple[bytes, bytes]]:
         """The headers that every answer carries: the request id first, and the trace if one came."""

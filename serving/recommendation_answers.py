@@ -19,6 +19,7 @@ from serving.recipe import Recipe
 from serving.recommender import Recommender
 from serving.release import Release
 from serving.releases import Routed
+from serving.request_context import span
 from serving.runtime import Runtime
 from serving.slate import Slate
 from serving.storefront import SlateRequest, Storefront
@@ -68,15 +69,17 @@ def recommend(runtime: Runtime, request: RecommendationRequest) -> tuple[dict[st
     wanted = request.wanted
     if request.next_of is not None:
         wanted = replace(wanted, earlier=_page(runtime, request, key).item_ids)
-    runtime.histories.catch_up()
-    history = _history(runtime.histories, customer, visitor)
+    with span("history"):
+        runtime.histories.catch_up()
+        history = _history(runtime.histories, customer, visitor)
     latest = runtime.histories.latest_recorded_us
     as_of_us = max(runtime.clock(), *(latest.get(one, -1) + 1 for one in (customer, visitor) if one is not None), 0)
     risk, risk_as_of_us = _risk(runtime, routed.release, customer, as_of_us)
     storefront = runtime.storefronts.of(_recommender(routed))
     _checked(storefront, wanted)
     recommendation_id = f"r-{runtime.new_id()}"
-    slate = storefront.slate(history, as_of_us, wanted, recipe, risk, recommendation_id=recommendation_id)
+    with span("rank"):
+        slate = storefront.slate(history, as_of_us, wanted, recipe, risk, recommendation_id=recommendation_id)
     kept = None if request.placement == RANK else kept_request(wanted, request.excludes)  # its items say it all
     asked = _Asked(request.placement, kept, risk)
     answer = _answer(runtime, recommendation_id, slate, key, routed, as_of_us, asked)
@@ -213,6 +216,8 @@ def _answer(
         )
     )
     runtime.metrics.predicted("recommendation", release.name, arm)
+    if slate.fallback:
+        runtime.metrics.fell_back("recommendation", release.name, arm)
     return {
         "recommendation_id": recommendation_id,
         "items": [vars(item) for item in slate.items],

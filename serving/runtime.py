@@ -102,6 +102,7 @@ class Runtime:
         places = settings.places
         store = Store.open(places.store, lock_timeout_ms=settings.lock_timeout_ms, check=True)
         opened.callback(store.close)
+        store.timed = metrics.store_seconds.observe
         if settings.release is not None and read_rollout(store) is None:
             set_champion(store, settings.release, Change("service", clock(), "the first release of an empty store"))
         log = EventLog.open(places.event_log) if places.event_log.exists() else None
@@ -194,7 +195,7 @@ class Runtime:
             if served.challenger is not None:
                 shares[served.challenger.name] = share
             for name, value in shares.items():
-                self.metrics.releases.labels(name).set(value)
+                self.metrics.signs.release_share.labels(name).set(value)
             self._shown |= set(shares)
 
 

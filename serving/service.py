@@ -18,6 +18,7 @@ from serving.metrics import Metrics
 from serving.releases import release_folder
 from serving.runtime import Runtime
 from serving.settings import ServiceSettings, service_settings
+from serving.structured_logs import configure_logs
 
 __all__ = ["HoldfastService"]
 
@@ -91,6 +92,13 @@ def leave_with(parent: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def started_settings() -> ServiceSettings:
+    """The settings, and logs in the form that they ask for: the server has set up its own before."""
+    settings = service_settings(os.environ)
+    configure_logs(settings.log_format, access=settings.access_log)
+    return settings
+
+
 class OwnAnswers:
     """Sends every HTTP call to our application, so that BentoML's own routes (/livez, /schema.json, ...) never answer.
 
@@ -108,7 +116,7 @@ class OwnAnswers:
 
 metrics = Metrics(os.environ.get("PROMETHEUS_MULTIPROC_DIR"))
 app = create_app(
-    lambda: service_settings(os.environ),
+    started_settings,
     open_runtime,
     metrics,
     new_id=new_id,

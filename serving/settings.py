@@ -14,6 +14,7 @@ from pathlib import Path
 from features.errors import ConfigurationError
 from features.workspace import Workspace
 from serving.release_signature import TrustedKeys
+from serving.structured_logs import FORMATS
 
 __all__ = ["ServeCommand", "ServiceSettings", "TokenSettings", "is_loopback", "serve_command", "service_settings"]
 
@@ -53,6 +54,8 @@ class ServiceSettings:
     `trusted_keys` are public keys, or the path of a file of them, in place of the workspace's own.
     `accept_unsigned_releases` is for development alone: anybody who can write a folder then decides what is served.
     `store` is the URL of the service's database, which may hold a password; without one it is a file in the workspace.
+    `log_format` is json or text, without it text on a terminal alone; `access_log` writes a line for each request.
+    `otlp_endpoint` is where traces go, such as http://collector:4318; without it there are none.
     `clock_shift_us` is added to the machine's clock: for a log that ended in the past, "now" can be its last day.
     """
 
@@ -72,6 +75,9 @@ class ServiceSettings:
     trusted_keys: str | None = None
     accept_unsigned_releases: bool = False
     store: str | None = dataclasses.field(default=None, repr=False)
+    log_format: str | None = None
+    access_log: bool = True
+    otlp_endpoint: str | None = None
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -80,6 +86,8 @@ class ServiceSettings:
                 raise ConfigurationError(f"{PREFIX}{field.name.upper()} is {value}; it must be at least 1")
         if self.port > 65_535:
             raise ConfigurationError(f"{PREFIX}PORT is {self.port}; it must be at most 65535")
+        if self.log_format not in {None, *FORMATS}:
+            raise ConfigurationError(f"{PREFIX}LOG_FORMAT must be one of {', '.join(FORMATS)}")
 
     @property
     def places(self) -> Workspace:
@@ -113,7 +121,8 @@ def service_settings(environment: Mapping[str, str]) -> ServiceSettings:
 HOLDFAST_HOST, HOLDFAST_PORT, HOLDFAST_WORKERS, HOLDFAST_MAX_BODY_BYTES, HOLDFAST_MAX_PENDING_EVENTS, \
 HOLDFAST_MAX_PENDING_DECISIONS, HOLDFAST_LOCK_TIMEOUT_MS, HOLDFAST_ROLLOUT_POLL_MS, \
 HOLDFAST_REASONS_COUNT, HOLDFAST_RECOMMENDATION_TTL_S, HOLDFAST_CLOCK_SHIFT_US, \
-HOLDFAST_TRUSTED_KEYS, HOLDFAST_ACCEPT_UNSIGNED_RELEASES, HOLDFAST_STORE
+HOLDFAST_TRUSTED_KEYS, HOLDFAST_ACCEPT_UNSIGNED_RELEASES, HOLDFAST_STORE, \
+HOLDFAST_LOG_FORMAT, HOLDFAST_ACCESS_LOG, HOLDFAST_OTLP_ENDPOINT
     """
     fields = {PREFIX + field.name.upper(): field for field in dataclasses.fields(ServiceSettings)}
     given: dict[str, object] = {}

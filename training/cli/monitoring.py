@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -46,10 +47,19 @@ def monitor_command(
     side = contender(which, session.workspace, open_registry(session, settings), settings)
     with stages(session) as progress:
         found = monitor_churn(session.workspace, side, settings.churn, as_of_us=past_instant(as_of), progress=progress)
+    if as_of is None and which == "champion":
+        keep_found(session.workspace.monitored, found)  # the service shows it among its metrics
     if session.json:
         typer.echo(json.dumps(found.to_json()))
         return
     _show(found)
+
+
+def keep_found(path: Path, found: Monitored) -> None:
+    """Write the figures down, whole or not at all: a service may be reading."""
+    beside = path.with_suffix(".part")
+    beside.write_text(json.dumps(found.to_json()), encoding="utf-8")
+    beside.replace(path)
 
 
 def _show(found: Monitored) -> None:
