@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from serving.met_customers import MetCustomers
 from serving.metrics import Metrics
 from serving.pages import Pages
 from serving.releases import Releases, Served
-from serving.rollouts.state import Change, RolloutState, older_allowed, read_rollout, set_champion
+from serving.rollouts.state import Change, RolloutState, SupersededError, older_allowed, read_rollout, set_champion
 from serving.score_books import ScoreBooks
 from serving.settings import ServiceSettings
 from serving.snapshots import Snapshots
@@ -104,7 +104,9 @@ class Runtime:
         opened.callback(store.close)
         store.timed = metrics.store_seconds.observe
         if settings.release is not None and read_rollout(store) is None:
-            set_champion(store, settings.release, Change("service", clock(), "the first release of an empty store"))
+            first = Change("service", clock(), "the first release of an empty store")
+            with suppress(SupersededError):  # another service has begun meanwhile
+                set_champion(store, settings.release, first, revision=0)
         log = EventLog.open(places.event_log) if places.event_log.exists() else None
         histories = Histories(store, SealedHistory.of(log))
         opened.callback(histories.close)
