@@ -22,7 +22,7 @@ from features.workspace import Workspace
 from serving.assignment import Arm, placed_arm
 from serving.release import Release, load_release
 from serving.release_files import MANIFEST, read_manifest
-from serving.release_refusal import ReleaseRefusedError
+from serving.release_refusal import Refusal, ReleaseRefusedError
 from serving.release_signature import TrustedKeys
 from serving.rollouts.state import NO_EXPERIMENT, RolloutState
 from serving.storefronts import Storefronts
@@ -51,9 +51,10 @@ class Refused(NamedTuple):
 class Routed(NamedTuple):
     """What answers a customer: the release, the arm, and the experiment that the arm belongs to.
 
-    Where the arm is compared with no other (no rollout, no key, the hold-out, a challenger that was refused here) the
-    experiment is `none`. Where the champion stands in for a challenger that failed, the customer's arm is
-    still `challenger`: whom it was meant for is what outcomes are compared by, and nothing counts for the champion.
+    Where the arm is compared with no other (no rollout, no key, a challenger that was refused here, the champion's
+    customers outside the control slice) the experiment is `none`. A shadow is compared with all that the champion
+    answers meanwhile. Where the champion stands in for a challenger that failed, the arm is still `challenger`: whom it
+    was meant for is what outcomes are compared by, and nothing counts for the champion.
     """
 
     release: Release
@@ -75,9 +76,9 @@ class Served:
         if self.challenger is None or customer_key is None:
             return Routed(self.champion, "champion", NO_EXPERIMENT)
         arm = placed_arm(state.salt, state.share, customer_key, state.holdout_share)
-        if arm == "challenger":
-            return Routed(self.challenger, arm, state.key)
-        return Routed(self.champion, arm, state.key if arm == "control" else NO_EXPERIMENT)
+        compared = arm != "champion" or state.shadow
+        release = self.challenger if arm == "challenger" else self.champion
+        return Routed(release, arm, state.key if compared else NO_EXPERIMENT)
 
     def standing_in(self, routed: Routed) -> Routed | None:
         """Who answers where what was routed to failed: the champion for the challenger, nobody for the champion."""
@@ -109,6 +110,7 @@ class Releases:
         self._feature_set = feature_set
         self._storefronts = storefronts
         self._loaded: dict[str, Release] = {}
+        self._looked_at: dict[str, tuple[object, Refusal, str]] = {}
         self._refused = refused
 
     def update(self, state: RolloutState) -> None:
@@ -123,6 +125,7 @@ class Releases:
         elif champion is None and self.served is None and state.previous is not None:
             champion = self._load(state.previous, None, refusals)
         self.refusals = refusals  # at once: readers never see it half made
+        self._looked_at = {name: known for name, known in self._looked_at.items() if name in refusals}
         if champion is not None:
             self.served = Served(state, champion, challenger)
             kept = {state.champion, state.challenger, state.previous}  # the previous one stays, for an instant rollback
@@ -141,11 +144,20 @@ class Releases:
         return release
 
     def _verified(self, name: str) -> Release:
-        trusted = self._trusted()
+        """The release as verified now; one that was refused is not read again before its files or the keys change."""
+        folder, trusted = self._resolve(name), self._trusted()
+        look = (trusted, _look(folder))
+        known = self._looked_at.get(name)
+        if known is not None and known[0] == look:
+            raise ReleaseRefusedError(known[1], known[2])
         if trusted.accept_unsigned:
             log.warning("loading release %s though releases without a signature are accepted: development only", name)
-        release = load_release(self._resolve(name), self._feature_set, trusted)
-        _check_name(name, release)
+        try:
+            release = load_release(folder, self._feature_set, trusted)
+            _check_name(name, release)
+        except ReleaseRefusedError as error:
+            self._looked_at[name] = look, error.reason, str(error)  # not the error: it holds what was read
+            raise
         self._warm(release)
         return release
 
@@ -189,6 +201,12 @@ class Releases:
         release.bands.of_many(probability)
         if release.recommender is not None:
             self._storefronts.warm(release.recommender, release.recipes, release.created_at_us)
+
+
+def _look(folder: Path) -> object:
+    """What changes when a file of a release does, without reading it."""
+    stats = [(path, path.lstat()) for path in folder.rglob("*")]
+    return {path: (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for path, stat in stats}
 
 
 def _why(name: str, error: Exception) -> Refused:

@@ -267,6 +267,24 @@ def test_a_fault_that_nobody_foresaw_refuses_the_release_and_nothing_else(
     assert held.served.champion.name == "first"
 
 
+def test_a_refused_release_is_not_read_again_until_its_files_change(
+    releases: Path, held: Releases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flip(releases / "second" / TREES)
+    held.update(AS_CHAMPION)
+
+    def read_again(*_: object) -> None:
+        raise AssertionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("serving.releases.load_release", read_again)
+        held.update(AS_CHAMPION)
+        assert held.refusals["second"].reason == "sha256"
+        (releases / "second" / TREES).touch()
+        held.update(AS_CHAMPION)
+        assert "AssertionError" in held.refusals["second"].detail
+
+
 def test_a_mended_release_serves_at_the_next_look(releases: Path, held: Releases) -> None:
     flip(releases / "second" / TREES)
     held.update(AS_CHAMPION)
