@@ -46,6 +46,7 @@ class TokenSettings:
         if self.algorithm not in TOKEN_ALGORITHMS:
             raise ConfigurationError(f"{PREFIX}JWT_ALGORITHM must be one of {', '.join(TOKEN_ALGORITHMS)}")
 
+
 @dataclass(frozen=True)
 class ServiceSettings:
     """Settings of one service process group.

@@ -25,7 +25,8 @@ from serving.structured_logs import method_of, route_of
 
 __all__ = ["RequestTrace", "Tracing", "open_tracing"]
 
-_EXTRA = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
+EXPORTER = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
+"""The module of the one package that the extra brings."""
 
 
 class RequestTrace:
@@ -90,7 +91,7 @@ def open_tracing(endpoint: str, processor: SpanProcessor | None = None) -> Traci
         ConfigurationError: the packages that send traces are not installed.
     """
     try:
-        exporter: Any = importlib.import_module(_EXTRA).OTLPSpanExporter
+        exporter: Any = importlib.import_module(EXPORTER).OTLPSpanExporter
     except ImportError:
         raise ConfigurationError(
             "HOLDFAST_OTLP_ENDPOINT is set, and the packages that send traces are not installed; "
