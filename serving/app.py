@@ -17,9 +17,10 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from features.errors import HoldfastError
+from serving.access.gate import Gate
 from serving.api import churn, events, health, lists, openapi, recommendations, rollouts
 from serving.metrics import Metrics
-from serving.problems import Edge
+from serving.problems import Edge, Problem
 from serving.runtime import Runtime
 from serving.settings import ServiceSettings
 from serving.structured_logs import AccessLog
@@ -50,6 +51,16 @@ class Warming:
     def why_not_ready(self) -> str:
         """What the service is waiting for."""
         return self._failure or "the service is starting; try again in a moment"
+
+    def ready(self) -> Runtime:
+        """The running service's parts.
+
+        Raises:
+            Problem: 503 while the service is starting.
+        """
+        if self.runtime is None:
+            raise Problem(503, self.why_not_ready(), code="warming", headers={"Retry-After": "2"})
+        return self.runtime
 
     async def run(self, settings: ServiceSettings) -> None:
         """Until cancelled."""
@@ -114,6 +125,8 @@ def create_app(
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         nonlocal tracing
         app.state.settings = read_settings()
+        if not app.state.settings.asks_for_keys:
+            log.warning(app.state.settings.openness)
         if app.state.settings.otlp_endpoint is not None:
             tracing = open_tracing(app.state.settings.otlp_endpoint)
         task = asyncio.create_task(warming.run(app.state.settings))
@@ -133,7 +146,9 @@ def create_app(
         timeout_s=REQUEST_TIMEOUT_S,
         tracing=lambda: tracing,
     )
-    app = Starlette(routes=_routes(), middleware=[edge], lifespan=lifespan)
+    routes = _routes()
+    gate = Middleware(Gate, routes=routes, access=lambda: warming.ready().access)
+    app = Starlette(routes=routes, middleware=[edge, gate], lifespan=lifespan)
     app.router.redirect_slashes = False
     app.state.warming = warming
     app.state.metrics = metrics

@@ -16,6 +16,11 @@ from features.event_log import EventLog
 from features.pseudonyms import Pseudonyms
 from features.schema import ITEMS
 from features.tables import read_table
+from serving.access.counts import open_counts
+from serving.access.gate import Access
+from serving.access.key_ring import KeyRing
+from serving.access.limits import Limits
+from serving.access.tokens import Tokens
 from serving.decisions import DecisionLog
 from serving.histories import Histories, SealedHistory
 from serving.identities import Identities
@@ -40,9 +45,10 @@ class Runtime:
     """The parts of a running service.
 
     `clock` gives UTC microseconds and `new_id` a fresh random name; both come from the edge. `storefronts` answer
-    slates and `pages` remember them for the next page. `books` are the scores of everybody as the nightly job
-    keeps them, `scores` those of the snapshots, `identities` the outside ids of pseudonyms, `met` those that the
-    service was told first. `closing` gives back what was opened.
+    slates and `pages` remember them for the next page. `totals` count what the arms of a
+    rollout do, `books` are the scores of everybody as the nightly job keeps them, `scores` those of the snapshots,
+    `identities` the outside ids of pseudonyms, `met` those that the service was told first, `access` knows
+    who calls. `closing` gives back what was opened.
     """
 
     settings: ServiceSettings
@@ -61,6 +67,7 @@ class Runtime:
     scores: StoredScores
     identities: Identities
     met: MetCustomers
+    access: Access
     pages: Pages = field(default_factory=Pages)
     closing: ExitStack = field(default_factory=ExitStack, repr=False)
     _shown: set[str] = field(default_factory=set, repr=False)
@@ -118,6 +125,7 @@ class Runtime:
         opened.callback(decisions.close)
         intake = EventIntake(store, clock, capacity=settings.max_pending_events)
         opened.callback(intake.close)
+        access = _access(opened, settings, store, lambda: clock() - settings.clock_shift_us)
         storefronts = Storefronts(_out_of_stock(places.items))
         return cls(
             settings,
@@ -143,6 +151,7 @@ class Runtime:
             StoredScores(),
             Identities(places.identities, places.met_identities),
             MetCustomers(places.met_identities),
+            access,
         )
 
     @property
@@ -199,6 +208,17 @@ class Runtime:
             for name, value in shares.items():
                 self.metrics.signs.release_share.labels(name).set(value)
             self._shown |= set(shares)
+
+
+def _access(opened: ExitStack, settings: ServiceSettings, store: Store, clock: Callable[[], int]) -> Access:
+    """By the machine's own clock: keys and tokens are given out by it, whatever day the shop is in."""
+    places, wanted = settings.places, settings.tokens
+    counts = open_counts(places.store, places.limits, settings.lock_timeout_ms)
+    opened.callback(counts.close)
+    keys = KeyRing.open(store, clock)
+    opened.callback(keys.close)
+    limits = Limits(counts, clock, settings.customer_per_minute)
+    return Access(keys, limits, None if wanted is None else Tokens(wanted, clock))
 
 
 def _out_of_stock(path: Path) -> frozenset[str]:

@@ -21,7 +21,6 @@ __all__ = ["ServeCommand", "ServiceSettings", "TokenSettings", "is_loopback", "s
 PREFIX = "HOLDFAST_"
 SERVICE = "serving.service:HoldfastService"
 _FLAGS = ("true", "false")
-
 _ACCESS = ("keys", "open")
 _TOKENS = ("jwt_algorithm", "jwt_key", "jwt_audience", "jwt_issuer")
 TOKEN_ALGORITHMS = ("RS256", "ES256", "EdDSA", "HS256")
@@ -55,6 +54,9 @@ class ServiceSettings:
     `trusted_keys` are public keys, or the path of a file of them, in place of the workspace's own.
     `accept_unsigned_releases` is for development alone: anybody who can write a folder then decides what is served.
     `store` is the URL of the service's database, which may hold a password; without one it is a file in the workspace.
+    `access` is `keys` (callers show one) or `open`; where it is not said, open as long as `host` is loopback.
+    `allow_open_access` lets everybody who reaches the service do everything. `public_metrics` shows /metrics to all.
+    `customer_per_minute` bounds the calls about one customer or visitor. The `jwt_` four, or none, admit tokens.
     `log_format` is json or text, without it text on a terminal alone; `access_log` writes a line for each request.
     `otlp_endpoint` is where traces go, such as http://collector:4318; without it there are none.
     `clock_shift_us` is added to the machine's clock: for a log that ended in the past, "now" can be its last day.
@@ -76,6 +78,14 @@ class ServiceSettings:
     trusted_keys: str | None = None
     accept_unsigned_releases: bool = False
     store: str | None = dataclasses.field(default=None, repr=False)
+    access: str | None = None
+    allow_open_access: bool = False
+    public_metrics: bool = False
+    customer_per_minute: int | None = None
+    jwt_algorithm: str | None = None
+    jwt_key: str | None = None
+    jwt_audience: str | None = None
+    jwt_issuer: str | None = None
     log_format: str | None = None
     access_log: bool = True
     otlp_endpoint: str | None = None
@@ -87,8 +97,43 @@ class ServiceSettings:
                 raise ConfigurationError(f"{PREFIX}{field.name.upper()} is {value}; it must be at least 1")
         if self.port > 65_535:
             raise ConfigurationError(f"{PREFIX}PORT is {self.port}; it must be at most 65535")
+        if self.access not in (None, *_ACCESS):
+            raise ConfigurationError(f"{PREFIX}ACCESS must be one of {', '.join(_ACCESS)}")
+        if self.access == "open" and not is_loopback(self.host) and not self.allow_open_access:
+            raise ConfigurationError(
+                f"{PREFIX}ACCESS is open and {PREFIX}HOST is not loopback: everybody who reaches it could do "
+                f"everything; write keys, or {PREFIX}ALLOW_OPEN_ACCESS=true if something in front of it asks for keys"
+            )
+        given = [name for name in _TOKENS if getattr(self, name) is not None]
+        if given and len(given) < len(_TOKENS):
+            raise ConfigurationError(f"tokens need all of {', '.join(PREFIX + name.upper() for name in _TOKENS)}")
+        _ = self.tokens  # a wrong algorithm is refused at once
         if self.log_format not in {None, *FORMATS}:
             raise ConfigurationError(f"{PREFIX}LOG_FORMAT must be one of {', '.join(FORMATS)}")
+
+    @property
+    def asks_for_keys(self) -> bool:
+        """Whether callers on this machine, too, show a key."""
+        return self.access == "keys" or (
+            self.access is None and not is_loopback(self.host) and not self.allow_open_access
+        )
+
+    @property
+    def openness(self) -> str:
+        """Words for whom no key is asked of, where that is so."""
+        if self.allow_open_access:
+            return "access is open: everybody who reaches this service can do everything"
+        return (
+            "access is open to this machine: programs on it need no key, others do; "
+            f"{PREFIX}ACCESS=keys asks everybody for one"
+        )
+
+    @property
+    def tokens(self) -> TokenSettings | None:
+        """What tokens must be, where any are admitted."""
+        if self.jwt_algorithm is None or self.jwt_key is None or self.jwt_audience is None or self.jwt_issuer is None:
+            return None
+        return TokenSettings(self.jwt_algorithm, Path(self.jwt_key), self.jwt_audience, self.jwt_issuer)
 
     @property
     def places(self) -> Workspace:
@@ -122,8 +167,10 @@ def service_settings(environment: Mapping[str, str]) -> ServiceSettings:
 HOLDFAST_HOST, HOLDFAST_PORT, HOLDFAST_WORKERS, HOLDFAST_MAX_BODY_BYTES, HOLDFAST_MAX_PENDING_EVENTS, \
 HOLDFAST_MAX_PENDING_DECISIONS, HOLDFAST_LOCK_TIMEOUT_MS, HOLDFAST_ROLLOUT_POLL_MS, \
 HOLDFAST_REASONS_COUNT, HOLDFAST_RECOMMENDATION_TTL_S, HOLDFAST_CLOCK_SHIFT_US, \
-HOLDFAST_TRUSTED_KEYS, HOLDFAST_ACCEPT_UNSIGNED_RELEASES, HOLDFAST_STORE, \
-HOLDFAST_LOG_FORMAT, HOLDFAST_ACCESS_LOG, HOLDFAST_OTLP_ENDPOINT
+HOLDFAST_TRUSTED_KEYS, HOLDFAST_ACCEPT_UNSIGNED_RELEASES, HOLDFAST_STORE, HOLDFAST_ACCESS, \
+HOLDFAST_ALLOW_OPEN_ACCESS, HOLDFAST_PUBLIC_METRICS, HOLDFAST_CUSTOMER_PER_MINUTE, HOLDFAST_JWT_ALGORITHM, \
+HOLDFAST_JWT_KEY, HOLDFAST_JWT_AUDIENCE, HOLDFAST_JWT_ISSUER, HOLDFAST_LOG_FORMAT, HOLDFAST_ACCESS_LOG, \
+HOLDFAST_OTLP_ENDPOINT
     """
     fields = {PREFIX + field.name.upper(): field for field in dataclasses.fields(ServiceSettings)}
     given: dict[str, object] = {}
@@ -145,7 +192,7 @@ def _typed(name: str, kind: str, text: str) -> object:
         if text not in _FLAGS:
             raise ConfigurationError(f"{name} must be true or false")
         return text == "true"
-    if kind != "int":
+    if not kind.startswith("int"):
         return text
     try:
         return int(text)

@@ -57,11 +57,6 @@ class Access:
             return self._tokens.caller(text)
         return self.keys.caller(text)
 
-    def close(self) -> None:
-        """Stop following keys, give connections back."""
-        self.keys.close()
-        self.limits.close()
-
 
 class Gate:
     """Lets requests through to the routes, or raises the problem that they get."""

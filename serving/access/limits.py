@@ -67,10 +67,6 @@ class Limits:
             claim = Claim(f"about {key}", _end(now_us, MINUTE_US), self._customer_per_minute)
             await self._take([claim], now_us, "there were all the calls of this minute about this customer or visitor")
 
-    def close(self) -> None:
-        """Give connections back."""
-        self._counts.close()
-
     async def _take(self, claims: list[Claim], now_us: int, words: str) -> None:
         for claim in claims:  # of a window that is used up nothing comes back: this costs no statement
             if self._used_up.get(claim.subject, 0) == claim.ends_us:

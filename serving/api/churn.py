@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.api.bodies import ChurnQuery, ScoreBatchBody, from_query
-from serving.api.exchange import body_of, in_language, json_answer, language_of, prediction, ready
+from serving.api.exchange import about, body_of, in_language, json_answer, language_of, prediction, ready
 from serving.churn_answers import ChurnRequest, answer_many, answer_one, gather
 from serving.languages import Language
 from serving.problems import Problem
@@ -27,7 +27,9 @@ async def customer_churn(request: Request) -> Response:
     runtime = ready(request)
     language = language_of(request)
     wanted = _asked(request.scope["query_string"], language)
-    gathered = gather(runtime, (request.path_params["customer_id"],), wanted)
+    customer_id: str = request.path_params["customer_id"]
+    await about(request, runtime, customer_id)
+    gathered = gather(runtime, (customer_id,), wanted)
     return prediction(*answer_one(runtime, gathered), headers=in_language(language))
 
 

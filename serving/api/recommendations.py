@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.api.bodies import RankBody, RecommendationBody, SimilarBody, from_query
-from serving.api.exchange import body_of, in_language, language_of, prediction, ready
+from serving.api.exchange import about, body_of, in_language, language_of, prediction, ready
 from serving.recommendation_answers import RANK, RecommendationRequest, recommend, similar
 from serving.slate_rules import Boost
 from serving.storefront import SlateRequest
@@ -40,7 +40,9 @@ async def recommendations(request: Request) -> Response:
         "bought_within_days": body.exclude_bought_within_days,
     }
     asked = RecommendationRequest(body.customer_id, body.session_id, wanted, body.placement, exclude, body.next_of)
-    return prediction(*recommend(ready(request), asked), _headers(request, "private"))
+    runtime = ready(request)
+    await about(request, runtime, body.customer_id, body.session_id)
+    return prediction(*recommend(runtime, asked), _headers(request, "private"))
 
 
 async def rank(request: Request) -> Response:
@@ -49,7 +51,9 @@ async def rank(request: Request) -> Response:
     limit = len(body.items) if body.limit is None else body.limit
     wanted = SlateRequest(limit, where=body.filter, candidates=tuple(body.items), language=language_of(request))
     asked = RecommendationRequest(body.customer_id, body.session_id, wanted, RANK)
-    return prediction(*recommend(ready(request), asked), _headers(request, "private"))
+    runtime = ready(request)
+    await about(request, runtime, body.customer_id, body.session_id)
+    return prediction(*recommend(runtime, asked), _headers(request, "private"))
 
 
 async def similar_items(request: Request) -> Response:
