@@ -21,6 +21,7 @@ from serving.languages import LANGUAGES, Language
 from serving.problems import Problem
 from serving.release import Release
 from serving.request_context import span
+from serving.rollouts.counting import Counting
 from serving.runtime import Runtime
 from serving.scoring import ChurnScores, score_churn
 from serving.snapshots import StoredFeatures
@@ -30,6 +31,7 @@ from serving.trends import TREND_DAYS, TREND_US, from_book, recomputed
 __all__ = ["ChurnRequest", "Gathered", "answer_many", "answer_one", "gather", "model_of"]
 
 _CLOCK_SKEW_US = 5 * MINUTE_US  # a snapshot may have been built by a machine whose clock is ahead of ours
+_MOST_MISSING = 0.5
 
 
 _Values = Mapping[str, npt.NDArray[np.float64]]
@@ -173,9 +175,19 @@ def answer_many(runtime: Runtime, gathered: Gathered) -> list[dict[str, Any] | P
         if asked:
             as_of_us = gathered.as_of_us if stored is None else stored.as_of_us
             table = _table(release, [one.customer_key for one in asked], values, as_of_us)
-            for one, answer in zip(asked, _answers(runtime, gathered, asked, table, known), strict=True):
+            with Counting(runtime.totals, asked, alone=len(gathered.asked) == 1) as counting:
+                found = _answers(runtime, gathered, asked, table, known)
+                counting.probabilities = [answer["churn_probability"] for answer in found]
+                counting.missing = [_lacking(release, answer["data_quality"]) for answer in found]
+            for one, answer in zip(asked, found, strict=True):
                 answers[one.index] = answer
     return answers
+
+
+def _lacking(release: Release, quality: Mapping[str, Any]) -> bool:
+    """Whether an answer rests on little: see `ArmFigures.n_missing`."""
+    beyond: float = quality["missing_share"] - release.never_known_share
+    return beyond > _MOST_MISSING or bool(quality.get("unseen_features"))
 
 
 def _table(release: Release, keys: Sequence[str], values: _Values, as_of_us: int) -> FeatureTable:

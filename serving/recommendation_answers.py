@@ -20,6 +20,7 @@ from serving.recommender import Recommender
 from serving.release import Release
 from serving.releases import Routed
 from serving.request_context import span
+from serving.rollouts.counting import Counting
 from serving.runtime import Runtime
 from serving.slate import Slate
 from serving.storefront import SlateRequest, Storefront
@@ -78,8 +79,9 @@ def recommend(runtime: Runtime, request: RecommendationRequest) -> tuple[dict[st
     storefront = runtime.storefronts.of(_recommender(routed))
     _checked(storefront, wanted)
     recommendation_id = f"r-{runtime.new_id()}"
-    with span("rank"):
+    with Counting(runtime.totals, (routed,)) as counting, span("rank"):
         slate = storefront.slate(history, as_of_us, wanted, recipe, risk, recommendation_id=recommendation_id)
+        counting.fallback, counting.broken = slate.fallback, not slate.finite
     kept = None if request.placement == RANK else kept_request(wanted, request.excludes)  # its items say it all
     asked = _Asked(request.placement, kept, risk)
     answer = _answer(runtime, recommendation_id, slate, key, routed, as_of_us, asked)

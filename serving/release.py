@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
+
+import numpy as np
 
 from features.errors import ArtefactError, ConfigurationError
 from features.feature_set import FeatureSet, ModelInputs
@@ -63,6 +66,11 @@ class Release:
     def created_at_us(self) -> int:
         """When it was assembled, microseconds UTC."""
         return parse_instant(self.manifest["created_at"])
+
+    @cached_property
+    def never_known_share(self) -> float:
+        """Of its features, those that no customer had a value of in training, in [0, 1]."""
+        return float(np.isnan(self.churn.medians).mean())
 
     @property
     def fingerprint(self) -> str:

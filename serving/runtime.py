@@ -29,6 +29,7 @@ from serving.met_customers import MetCustomers
 from serving.metrics import Metrics
 from serving.pages import Pages
 from serving.releases import Releases, Served
+from serving.rollouts.arm_totals import ArmTotals
 from serving.rollouts.state import Change, RolloutState, SupersededError, older_allowed, read_rollout, set_champion
 from serving.score_books import ScoreBooks
 from serving.settings import ServiceSettings
@@ -61,6 +62,7 @@ class Runtime:
     releases: Releases
     intake: EventIntake
     decisions: DecisionLog
+    totals: ArmTotals
     storefronts: Storefronts
     snapshots: Snapshots
     books: ScoreBooks
@@ -123,6 +125,8 @@ class Runtime:
             count=lambda outcome, n: metrics.decisions.labels(outcome).inc(n),
         )
         opened.callback(decisions.close)
+        totals = ArmTotals(store, clock, new_id())
+        opened.callback(totals.close)
         intake = EventIntake(store, clock, capacity=settings.max_pending_events)
         opened.callback(intake.close)
         access = _access(opened, settings, store, lambda: clock() - settings.clock_shift_us)
@@ -145,6 +149,7 @@ class Runtime:
             ),
             intake,
             decisions,
+            totals,
             storefronts,
             Snapshots(places.snapshots, CHURN_FEATURES),
             ScoreBooks(places.scores),
@@ -182,6 +187,7 @@ class Runtime:
         state = read_rollout(self.store)
         if state is not None and self._differs(state):
             self.releases.update(state)
+            self.totals.turn(state.revision, max(self.clock(), state.step_started_us or 0))
             self._report_shares()
         served = self.releases.served
         releases = () if served is None else (served.champion, served.challenger)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -56,3 +57,8 @@ class Slate:
     filtered: Mapping[str, int] = field(default_factory=dict)
     more: bool = False
     objective: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def finite(self) -> bool:
+        """Whether every score is a number; those of a sound release are."""
+        return all(math.isfinite(item.score) for item in self.items)

@@ -91,14 +91,16 @@ class ArmTotals:
         self._lock = threading.Lock()
         self._tallies: dict[_Key, _Tally] = {}
         self._began_us = clock()
+        self._revision = -1
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(flush_s,), name="arm-totals", daemon=True)
         self._thread.start()
 
-    def turn(self, at_us: int) -> None:
-        """Begin new rows: the rollout changed at this instant."""
+    def turn(self, revision: int, at_us: int) -> None:
+        """Begin new rows where the rollout is of another revision than before: it changed at this instant."""
         with self._lock:
-            self._began_us = at_us
+            if revision != self._revision:
+                self._revision, self._began_us = revision, at_us
 
     def answered(
         self,

@@ -81,10 +81,12 @@ def test_rows_are_of_a_minute_and_never_reach_over_a_change_of_the_rollout(store
     totals.answered(*WHO)
     totals._flush()
     clock.now_us += MINUTE_US // 2
-    totals.turn(clock.now_us)
+    totals.turn(7, clock.now_us)
     totals.answered(*WHO)
     totals.answered(*WHO)
     step_us = clock.now_us
+    clock.now_us += 1
+    totals.turn(7, clock.now_us)  # nothing has changed since
     clock.now_us += MINUTE_US
     totals._flush()  # its minute is over: the next answer begins another row
     totals.answered(*WHO)
