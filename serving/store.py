@@ -49,8 +49,8 @@ __all__ = [
 ]
 
 _IDS_A_QUERY = 500
-_CHECKED_AT_START_BYTES = 1 << 30
-"""A file of this size is checked in about a second and a half."""
+_CHECKED_AT_START_BYTES = 1 << 28
+"""A file of this size is checked in one or two seconds."""
 _NO_END = 2**63 - 1
 
 
@@ -79,7 +79,7 @@ class Store:
         Args:
             where: the path of an SQLite file, or the URL of a PostgreSQL database.
             lock_timeout_ms: how long to wait for the turn of other writers.
-            check: look an SQLite file of at most a GiB over for damage first.
+            check: look an SQLite file of at most 256 MiB over for damage first.
 
         Raises:
             UnavailableError: another process holds the lock for longer than `lock_timeout_ms`, or no server answers.

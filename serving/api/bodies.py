@@ -68,6 +68,9 @@ def _instant(text: str) -> str:
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH)]
 Instant = Annotated[str, Field(max_length=40, json_schema_extra={"format": "date-time"}), AfterValidator(_instant)]
 Word = Annotated[str, Field(min_length=1, max_length=64)]
+_KEPT = r"^[^\u0000]*$"  # what every database can keep
+KeptId = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH, pattern=_KEPT)]
+KeptWord = Annotated[str, Field(min_length=1, max_length=64, pattern=_KEPT)]
 Whole = Annotated[int, Field(ge=0, le=_INT64)]
 Include = Literal["reasons", "actions", "forecast", "trend", "segment", "what_if"]
 EVERYTHING: list[Include] = ["reasons", "actions", "forecast", "trend", "segment"]
@@ -190,23 +193,23 @@ class EventBody(_Body):
     With both, as of a login, it is the customer's, and the visitor is the customer from then on.
     """
 
-    event_id: Id
+    event_id: KeptId
     customer_id: Id | None = None
     anonymous_id: Id | None = None
     occurred_at: Instant
     kind: str = Field(max_length=32, json_schema_extra={"enum": list(KINDS)})
-    item_id: Id | None = None
-    order_id: Id | None = None
+    item_id: KeptId | None = None
+    order_id: KeptId | None = None
     quantity: int | None = Field(default=None, ge=1, le=_INT64)
     amount_minor: Whole | None = None
     discount_minor: Whole | None = None
     currency: str | None = Field(default=None, pattern=r"^[A-Z]{3}$")
-    channel: Word | None = None
+    channel: KeptWord | None = None
     value: int | None = Field(default=None, ge=-_INT64, le=_INT64)
-    topic: Word | None = None
-    text: str | None = Field(default=None, max_length=10_000)
-    recommendation_id: Id | None = None
-    decision_id: Id | None = None
+    topic: KeptWord | None = None
+    text: str | None = Field(default=None, max_length=10_000, pattern=_KEPT)
+    recommendation_id: KeptId | None = None
+    decision_id: KeptId | None = None
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> EventBody:

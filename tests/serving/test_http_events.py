@@ -45,6 +45,7 @@ def test_each_faulty_row_is_rejected_and_the_others_are_taken(running: Running) 
         view("k", customer_id=None, anonymous_id="visitor"),
         view("l", customer="early", occurred_at="0001-01-01T00:00:00+14:00"),
         view("m", discount_minor=5),
+        view("n\0"),
     ]
     answer = running.call("POST", "/v1/events", json={"events": rows})
     body = answer.json()
@@ -62,6 +63,7 @@ def test_each_faulty_row_is_rejected_and_the_others_are_taken(running: Running) 
         10: "out_of_range",
         12: "out_of_range",
         13: "missing",
+        14: "pattern",
     }
     assert "stare" not in answer.text
     assert kept_ids(running) == ["a", "k"]

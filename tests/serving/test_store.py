@@ -9,10 +9,11 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from features.errors import ArtefactError, UnavailableError
+from features.errors import ArtefactError, ConfigurationError, UnavailableError
 from serving.decisions import Decision, DecisionLog
 from serving.group_commit import GroupCommit
 from serving.store import EVENT_FIELDS, Store, accepted_events, decisions, promotions
+from serving.store_backup import back_up
 
 
 def row(event_id: str, occurred_us: int = 5) -> dict[str, Any]:
@@ -120,6 +121,30 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "service.db").write_bytes(b"not a database" * 100)
     with pytest.raises(ArtefactError, match="not a database"):
         Store.open(tmp_path / "service.db")
+
+
+def test_a_damaged_file_is_refused_at_the_start_and_by_a_backup(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "service.db"
+    with store.write() as connection:
+        store.append_events(connection, [row(f"e{number}") for number in range(2_000)], 10)
+    store.close()
+    content = bytearray(path.read_bytes())
+    content[40_000:60_000] = bytes(20_000)
+    path.write_bytes(content)
+    with pytest.raises(ArtefactError, match="damaged"):
+        Store.open(path, check=True)
+    harmed = Store.open(path)
+    with pytest.raises(ArtefactError, match="damaged"):
+        back_up(harmed, tmp_path / "copy", 0)
+    harmed.close()
+    assert not (tmp_path / "copy").exists()
+
+
+@pytest.mark.parametrize("url", ["mysql://u:secret@h/d", "postgresql://u:secret@h:port/d", "://secret"])
+def test_a_url_that_cannot_be_used_is_refused_without_being_repeated(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="the store's URL") as refused:
+        Store.open(url)
+    assert "secret" not in str(refused.value)
 
 
 def test_a_newer_schema_is_refused(store: Store, tmp_path: Path) -> None:
