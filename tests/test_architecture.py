@@ -18,6 +18,8 @@ RESERVED = {
     "lightgbm": {"serving/trees.py", "training/boosting.py", "training/ranker.py"},
     "implicit": {"training/sources/als.py"},
     "optuna": {"training/tuning.py"},
+    "alembic": {path.relative_to(ROOT).as_posix() for path in (ROOT / "serving" / "migrations").rglob("*.py")},
+    "psycopg": {"serving/store_engines.py"},
 }
 CODE_IN_DATA = {"pickle", "joblib", "cloudpickle", "dill", "shelve", "marshal"}
 

@@ -59,6 +59,20 @@ def test_serve_takes_its_settings_from_the_environment_and_its_options_come_firs
     assert (second.reasons_count, second.port) == (5, 8002)
 
 
+def test_serve_keeps_the_store_where_it_is_told_and_a_url_in_no_argument(
+    workspace: Workspace, started: list[ServiceSettings]
+) -> None:
+    env = {"HOLDFAST_STORE": "postgresql://ada:secret@db/one"}
+    typed("-w", str(workspace.root), "serve", env=env)
+    typed("-w", str(workspace.root), "--store", "postgresql://db/two", "serve", env=env)
+    typed("-w", str(workspace.root), "serve", "--store", "postgresql://db/three", env=env)
+    typed("-w", str(workspace.root), "serve")
+    urls = ["postgresql://ada:secret@db/one", "postgresql://db/two", "postgresql://db/three"]
+    assert [one.places.store for one in started] == [*urls, workspace.store]
+    assert "secret" not in repr(started)
+    assert "secret" not in repr(started[0].places)
+
+
 def test_serve_refuses_a_misspelt_setting(workspace: Workspace, started: list[ServiceSettings]) -> None:
     with pytest.raises(ConfigurationError, match="HOLDFAST_PROT"):
         typed("-w", str(workspace.root), "serve", env={"HOLDFAST_PROT": "8001"})
