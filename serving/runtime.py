@@ -30,7 +30,8 @@ from serving.metrics import Metrics
 from serving.pages import Pages
 from serving.releases import Releases, Served
 from serving.rollouts.arm_totals import ArmTotals
-from serving.rollouts.state import Change, RolloutState, SupersededError, older_allowed, read_rollout, set_champion
+from serving.rollouts.promotion_log import older_allowed
+from serving.rollouts.state import Change, RolloutState, SupersededError, read_rollout, set_champion
 from serving.score_books import ScoreBooks
 from serving.settings import ServiceSettings
 from serving.snapshots import Snapshots

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from features.instants import format_instant
 from serving.api.exchange import json_answer, ready
 from serving.release import Release
-from serving.rollouts.state import read_history
+from serving.rollouts.promotion_log import read_history
 
 __all__ = ["releases", "rollouts"]
 

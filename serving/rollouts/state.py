@@ -21,16 +21,13 @@ from serving.store import Store, accepted_events, decisions, promotions, rollout
 
 __all__ = [
     "NO_EXPERIMENT",
-    "OLDER_ALLOWED",
     "Change",
     "RolloutState",
     "SupersededError",
     "approve",
     "finish_rollout",
     "note_hold",
-    "older_allowed",
     "pause",
-    "read_history",
     "read_rollout",
     "rollback",
     "set_champion",
@@ -43,9 +40,6 @@ __all__ = [
 
 NO_EXPERIMENT = "none"
 """The experiment of answers that no rollout placed."""
-
-OLDER_ALLOWED = "older_allowed"
-"""The figure, 1, of a change that brings in a release though it is older than what is served."""
 
 _OF_A_PLAN = ("step", "paused", "approved")
 
@@ -118,29 +112,6 @@ def read_rollout(store: Store) -> RolloutState | None:
     """The state as it is now; None before the first release was set."""
     with store.read() as connection:
         return _state(connection)
-
-
-def read_history(store: Store, limit: int = 100) -> list[dict[str, Any]]:
-    """The newest changes first: seq, at_us, who, action, before, after, why, figures."""
-    query = sa.select(promotions).order_by(promotions.c.seq.desc()).limit(limit)
-    with store.read() as connection:
-        rows = [{str(name): row[name] for name in row} for row in connection.execute(query).mappings()]
-    return [row | {name: json.loads(row[name]) for name in ("before", "after", "figures")} for row in rows]
-
-
-def older_allowed(store: Store, release: str) -> bool:
-    """Whether the change that last brought a release in says that it may be older than what was served."""
-    query = (
-        sa.select(promotions.c.after, promotions.c.figures)
-        .where(promotions.c.action.in_(("start", "set_champion")))
-        .order_by(promotions.c.seq.desc())
-    )
-    with store.read() as connection:
-        for after, figures in connection.execute(query):
-            state = json.loads(after)
-            if release == state.get("challenger", state["champion"]):
-                return bool(json.loads(figures).get(OLDER_ALLOWED, 0))
-    return False
 
 
 def set_champion(store: Store, name: str, change: Change, revision: int | None = None) -> RolloutState:

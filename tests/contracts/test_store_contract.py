@@ -22,7 +22,8 @@ from serving.decisions import Decision, DecisionLog
 from serving.histories import Histories, SealedHistory
 from serving.intake import EventIntake
 from serving.migrations import HEAD, VERSIONS_TABLE, migrate
-from serving.rollouts.state import Change, read_history, read_rollout, rollback, set_champion, set_share, start_rollout
+from serving.rollouts.promotion_log import read_history
+from serving.rollouts.state import Change, read_rollout, rollback, set_champion, set_share, start_rollout
 from serving.sealing import count_unsealed, seal
 from serving.store import EVENT_FIELDS, Store, accepted_events, decisions, promotions
 from serving.store_schema import metadata

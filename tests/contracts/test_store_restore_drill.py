@@ -16,7 +16,8 @@ from serving import store_backup
 from serving.decisions import Decision, DecisionLog
 from serving.intake import EventIntake
 from serving.migrations import HEAD, VERSIONS_TABLE, migrate
-from serving.rollouts.state import Change, read_history, read_rollout, rollback, set_champion, set_share, start_rollout
+from serving.rollouts.promotion_log import read_history
+from serving.rollouts.state import Change, read_rollout, rollback, set_champion, set_share, start_rollout
 from serving.store import EVENT_FIELDS, Store, accepted_events, early_warnings, warned_customers
 from serving.store_backup import MANIFEST, back_up, restore
 from serving.store_schema import metadata

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from features.workspace import Workspace
-from serving.rollouts.state import Change, read_history, rollback, start_rollout
+from serving.rollouts.promotion_log import read_history
+from serving.rollouts.state import Change, rollback, start_rollout
 from serving.settings import ServiceSettings
 from serving.store import Store
 from tests.journey.test_http_service import Service, n_events, view

@@ -6,12 +6,10 @@ from pathlib import Path
 import pytest
 
 from features.errors import ConfigurationError
+from serving.rollouts.promotion_log import OLDER_ALLOWED, older_allowed, read_history
 from serving.rollouts.state import (
-    OLDER_ALLOWED,
     Change,
     finish_rollout,
-    older_allowed,
-    read_history,
     read_rollout,
     rollback,
     set_champion,

@@ -121,7 +121,8 @@ def start(
 
     Example: `holdfast rollout start r-0123456789ab --share 0.1 --why "new season"`
     """
-    from serving.rollouts.state import OLDER_ALLOWED, start_rollout
+    from serving.rollouts.promotion_log import OLDER_ALLOWED
+    from serving.rollouts.state import start_rollout
 
     session: CliContext = context.obj
     _refuse_unknown(session.workspace, release)
@@ -178,7 +179,7 @@ def status(context: typer.Context) -> None:
 @rollout_app.command("history")
 def history(context: typer.Context, limit: Annotated[int, typer.Option(min=1)] = 20) -> None:
     """Every change: who, when, from, to, why."""
-    from serving.rollouts.state import read_history
+    from serving.rollouts.promotion_log import read_history
 
     session: CliContext = context.obj
     store = _open(session.workspace)
