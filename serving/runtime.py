@@ -25,6 +25,7 @@ from serving.decisions import DecisionLog
 from serving.histories import Histories, SealedHistory
 from serving.identities import Identities
 from serving.intake import EventIntake
+from serving.kept_answers import KeptAnswers
 from serving.met_customers import MetCustomers
 from serving.metrics import Metrics
 from serving.pages import Pages
@@ -71,6 +72,7 @@ class Runtime:
     identities: Identities
     met: MetCustomers
     access: Access
+    kept_answers: KeptAnswers
     pages: Pages = field(default_factory=Pages)
     closing: ExitStack = field(default_factory=ExitStack, repr=False)
     _shown: set[str] = field(default_factory=set, repr=False)
@@ -158,6 +160,7 @@ class Runtime:
             Identities(places.identities, places.met_identities),
             MetCustomers(places.met_identities),
             access,
+            KeptAnswers(store, clock, new_id),
         )
 
     @property

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -127,7 +127,7 @@ def revoke_key(store: Store, key_id: str, now_us: int) -> None:
 
 
 def rotate_key(store: Store, key_id: str, random: bytes, now_us: int, overlap_us: int) -> str:
-    """A new key that may do the same; the old one works for `overlap_us` more, so that callers can change over.
+    """A new key that may do the same for as long; the old one works `overlap_us` more, for callers to change over.
 
     Raises:
         ConfigurationError: there is no such key, or it does not work any more.
@@ -139,7 +139,9 @@ def rotate_key(store: Store, key_id: str, random: bytes, now_us: int, overlap_us
         until = now_us + overlap_us
         ends = until if old.wish.expires_us is None else min(until, old.wish.expires_us)
         _change(connection, key_id, expires_us=ends)
-        return _insert(connection, old.wish, random, now_us)
+        lives_us = None if old.wish.expires_us is None else old.wish.expires_us - old.created_us
+        wish = replace(old.wish, expires_us=None if lives_us is None else now_us + lives_us)
+        return _insert(connection, wish, random, now_us)
 
 
 def _found(connection: sa.Connection, key_id: str) -> AccessKey:

@@ -10,8 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from features.instants import MINUTE_US, parse_instant
+from serving.access.scopes import Caller
 from serving.api.bodies import EventBody, EventsBody, rejections
-from serving.api.exchange import body_of, json_answer, ready
+from serving.api.exchange import bytes_of, caller_of, json_answer, parsed, ready
+from serving.api.once import once
 from serving.runtime import Runtime
 from serving.store import EVENT_FIELDS
 
@@ -25,15 +27,21 @@ _COPIED = tuple(name for name in EVENT_FIELDS if name not in ("customer_key", "o
 
 async def post_events(request: Request) -> Response:
     """POST /v1/events: at most 500; 202 with what was accepted, what was known already, and why the rest was not."""
-    runtime = ready(request)
-    body = await body_of(request, EventsBody)
+    runtime, data = ready(request), await bytes_of(request)
+    return await once(request, runtime.kept_answers, data, lambda: _taken(runtime, data, caller_of(request)))
+
+
+async def _taken(runtime: Runtime, data: bytes, caller: Caller) -> Response:
+    body = parsed(data, EventsBody)
     fitting, rejected = rejections(body.events)
     rows: list[tuple[dict[str, Any], str | None]] = []
     named: dict[str, str | None] = {}
     latest_us, currency = runtime.clock() + CLOCK_SKEW_US, runtime.histories.currency
     for index, event in fitting:
         row = _row(runtime, event)
-        if row["occurred_at"] < 0:  # as an import does; before the year 1 in UTC it could not even be written out
+        if not caller.may_name(event.customer_id):
+            rejected.append({"index": index, "code": "forbidden", "message": "you may not speak for this customer"})
+        elif row["occurred_at"] < 0:  # as an import does; before the year 1 in UTC it could not even be written out
             rejected.append({"index": index, "code": "out_of_range", "message": "occurred_at lies before 1970"})
         elif row["occurred_at"] > latest_us:
             rejected.append({"index": index, "code": "in_the_future", "message": "occurred_at lies in the future"})

@@ -16,7 +16,17 @@ import typer
 
 from features.errors import HoldfastError
 from features.workspace import Workspace
-from training.cli import data, demo, doctor, key_commands, models, recommend_commands, service, store_commands
+from training.cli import (
+    access_commands,
+    data,
+    demo,
+    doctor,
+    key_commands,
+    models,
+    recommend_commands,
+    service,
+    store_commands,
+)
 from training.cli.context import CliContext
 
 __all__ = ["app", "run"]
@@ -59,7 +69,17 @@ def main(
     context.obj = CliContext(Workspace(workspace, store), config, as_json)
 
 
-for module in (data, models, recommend_commands, service, store_commands, key_commands, doctor, demo):
+for module in (
+    data,
+    models,
+    recommend_commands,
+    service,
+    store_commands,
+    access_commands,
+    key_commands,
+    doctor,
+    demo,
+):
     module.register(app)
 
 

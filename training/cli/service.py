@@ -76,6 +76,10 @@ def serve_command(
     )
     command = command_of(settings)
     typer.echo(f"serving {settings.release} on http://{host}:{port} (API page: /docs, state: /readyz); Ctrl-C stops it")
+    if not settings.asks_for_keys:
+        typer.secho(settings.openness, fg=typer.colors.YELLOW, err=True)
+    elif settings.tokens is None:
+        typer.echo("callers show a key; holdfast access-keys make gives one")
     os.execve(command.argv[0], list(command.argv), os.environ | command.env)  # noqa: S606 - our own command, no shell
 
 
