@@ -30,11 +30,11 @@ _TURN = f"SELECT pg_advisory_xact_lock({int.from_bytes(b'holdfast')})"
 _POOL = {"pool_size": 4, "max_overflow": 8, "hide_parameters": True}
 _NETWORK = {
     "application_name": "holdfast",
-    "connect_timeout": "5",
+    "connect_timeout": "2",
     "keepalives_idle": "10",
     "keepalives_interval": "5",
     "keepalives_count": "3",
-    "tcp_user_timeout": "20000",
+    "tcp_user_timeout": "3000",
 }
 """A server that is gone is noticed in seconds; what the URL says goes before."""
 _SESSION = {

@@ -7,13 +7,18 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
 from sqlalchemy.exc import IntegrityError
 
 from features.errors import ArtefactError, ConfigurationError, UnavailableError
 from serving.decisions import Decision, DecisionLog
 from serving.group_commit import GroupCommit
+from serving.migrations import VERSIONS_TABLE
+from serving.rollouts.state import read_rollout
 from serving.store import EVENT_FIELDS, Store, accepted_events, decisions, promotions
 from serving.store_backup import back_up
+from serving.store_schema import metadata
 
 
 def row(event_id: str, occurred_us: int = 5) -> dict[str, Any]:
@@ -193,6 +198,35 @@ def test_an_upgraded_store_has_the_columns_of_a_new_one(store: Store, tmp_path: 
     old.close()
     columns = [sa.inspect(one._engines.base).get_columns("decisions") for one in (store, Store.open(path))]
     assert [column["name"] for column in columns[0]] == [column["name"] for column in columns[1]]
+
+
+@pytest.mark.parametrize("lacking", [(), ("DROP TABLE visitor_links",), ("DROP INDEX visitor_links_customer_key",)])
+def test_a_store_from_before_versions_becomes_one_of_today_with_its_rows(
+    lacking: tuple[str, ...], tmp_path: Path
+) -> None:
+    path = tmp_path / "old.db"
+    old = sqlite3.connect(path, isolation_level=None)
+    old.executescript(Path(__file__).with_name("store_of_schema_2.sql").read_text(encoding="utf-8"))
+    for statement in lacking:
+        old.execute(statement)
+    old.close()
+    store = Store.open(path, check=True)
+    with store.snapshot() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": VERSIONS_TABLE, "compare_type": True})
+        assert compare_metadata(context, metadata) == []
+        entries = connection.execute(sa.select(promotions.c.action, promotions.c.at_us)).all()
+    assert [tuple(entry) for entry in entries] == [("set_champion", 7), ("start", 8)]
+    state = read_rollout(store)
+    assert state is not None
+    assert (state.champion, state.challenger, state.share, state.revision) == ("first", "second", 0.25, 2)
+    with store.write() as connection:
+        assert store.append_events(connection, [row("a"), row("c")], 10) == [False, True]
+    with pytest.raises(IntegrityError, match="append-only"), store.write() as connection:
+        connection.execute(sa.delete(promotions))
+    tail = store.tail()
+    assert [found["seq"] for found in tail.after(1)] == [2, 3]
+    tail.close()
+    store.close()
 
 
 def test_concurrent_writes_share_commits_and_each_gets_its_own_result(store: Store) -> None:

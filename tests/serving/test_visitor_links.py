@@ -1,6 +1,5 @@
 """Visitors who log in: whose their events are, in every process, after sealing, and after a customer is forgotten."""
 
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -298,15 +297,3 @@ def test_whatever_the_order_of_views_logins_seals_and_starts_the_rule_holds(shop
             for one in (ANN, BOB):
                 assert set(seen(histories, one)) == owned(steps, one)
     assert len(shop.opened().sealed.event_hashes) == shop.log.n_events <= len(steps)
-
-
-def test_a_store_from_before_links_gets_their_table(tmp_path: Path) -> None:
-    path = tmp_path / "service.db"
-    Store.open(path).close()
-    old = sqlite3.connect(path, isolation_level=None)
-    for statement in ("DROP TABLE visitor_links", "DROP TABLE store_version", "PRAGMA user_version = 2"):
-        old.execute(statement)
-    old.close()
-    store = Store.open(path)
-    assert store.tail().links_after(-1) == []
-    store.close()
