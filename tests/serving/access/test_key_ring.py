@@ -42,8 +42,7 @@ def is_known(ring: KeyRing, key: str) -> bool:
     try:
         ring.caller(key)
     except Problem as problem:
-        assert problem.status == 401
-        return False
+        return problem.status != 401
     return True
 
 

@@ -34,8 +34,7 @@ class Limited:
         try:
             asyncio.run(taking)  # type: ignore[arg-type]
         except Problem as problem:
-            assert problem.status == 429
-            return int(problem.headers["Retry-After"])
+            return int(problem.headers["Retry-After"]) if problem.status == 429 else -1
         return 0
 
 
