@@ -2,151 +2,41 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from features.compute import FeatureTable
-from features.customer_view import CustomerView
-from features.instants import MINUTE_US, format_instant, parse_instant
-from serving.assignment import Arm
+from features.errors import ArtefactError
+from features.instants import format_instant
+from serving.churn_gathering import Asked, ChurnRequest, Gathered
 from serving.decisions import Decision
 from serving.explanations import Wanted, explanations
 from serving.forecast_answers import forecast_fields, segment_fields
 from serving.history_features import Known, known_at
-from serving.languages import LANGUAGES, Language
 from serving.problems import Problem
 from serving.release import Release
+from serving.releases import experiment_of
 from serving.request_context import span
 from serving.rollouts.counting import Counting
 from serving.runtime import Runtime
 from serving.scoring import ChurnScores, score_churn
-from serving.snapshots import StoredFeatures
 from serving.stored_scores import Scored, scored
 from serving.trends import TREND_DAYS, TREND_US, from_book, recomputed
 
-__all__ = ["ChurnRequest", "Gathered", "answer_many", "answer_one", "gather", "model_of"]
+__all__ = ["answer_many", "answer_one", "model_of"]
 
-_CLOCK_SKEW_US = 5 * MINUTE_US  # a snapshot may have been built by a machine whose clock is ahead of ours
 _MOST_MISSING = 0.5
 
 
+log = logging.getLogger("holdfast.answers")
+
 _Values = Mapping[str, npt.NDArray[np.float64]]
-
-
-@dataclass(frozen=True)
-class ChurnRequest:
-    """What is wanted: a past instant (or None for now), stored or fresh features, and what to tell beside the score.
-
-    `fresh`: fresh features are asked for by name, not by default, so that stored ones will not do.
-    `trend_computed`: where no book of scores tells the trend, compute the earlier score from the history, which costs
-    as much as the score itself.
-    """
-
-    as_of: str | None = None
-    stored: bool = False
-    fresh: bool = False
-    reasons: bool = True
-    actions: bool = True
-    forecast: bool = True
-    trend: bool = True
-    trend_computed: bool = False
-    segment: bool = True
-    what_if: bool = False
-    language: Language = LANGUAGES[0]
-
-
-@dataclass(frozen=True, eq=False)
-class _Asked:
-    """One customer of a request: the place in it, the outside id, the pseudonym, and what answers it."""
-
-    index: int
-    customer_id: str
-    customer_key: str
-    release: Release
-    arm: Arm
-    experiment: str
-
-
-@dataclass(frozen=True, eq=False)
-class Gathered:
-    """All that an answer needs from shared state, taken at one moment; the rest can run in any thread.
-
-    as_of_us, views: of the histories, for fresh answers. stored: by fingerprint, for the releases that answer from
-    stored features.
-    """
-
-    request: ChurnRequest
-    now_us: int
-    as_of_us: int
-    asked: tuple[_Asked, ...]
-    views: tuple[CustomerView, ...]
-    stored: Mapping[str, StoredFeatures]
-
-
-def gather(runtime: Runtime, customer_ids: Sequence[str], request: ChurnRequest) -> Gathered:
-    """Look the customers up. Those nobody knows are missing from `views` and `stored`.
-
-    Raises:
-        Problem: the instant lies in the future, stored features are asked for and there are none, or a table is asked
-            for another moment than its own.
-        UnavailableError: no release is loaded, or the store cannot be read.
-    """
-    served, now_us = runtime.served, runtime.clock()
-    asked = []
-    for index, customer_id in enumerate(customer_ids):
-        key = runtime.pseudonyms.of(customer_id)
-        asked.append(_Asked(index, customer_id, key, *served.route(key)))
-    keys = dict.fromkeys(one.customer_key for one in asked)
-    releases = {one.release.fingerprint: one.release for one in asked}
-    stored = {
-        fingerprint: _stored(runtime, release, request, now_us)
-        for fingerprint, release in releases.items()
-        if request.stored or release.table is not None
-    }
-    if stored.keys() == releases.keys():
-        return Gathered(request, now_us, now_us, tuple(asked), (), stored)
-    with span("history"):
-        runtime.histories.catch_up()
-        as_of_us = _as_of(runtime, request, keys, now_us)
-        views = runtime.histories.many(keys)
-    return Gathered(request, now_us, as_of_us, tuple(asked), views, stored)
-
-
-def _stored(runtime: Runtime, release: Release, request: ChurnRequest, now_us: int) -> StoredFeatures:
-    if release.table is not None and (request.fresh or request.as_of is not None):
-        what = "as_of" if request.as_of is not None else "freshness=fresh"
-        raise Problem(
-            422,
-            f"{what} is not for a table: this release answers from the stored table alone, which is of one moment, and "
-            "events change nothing in it; leave it out",
-            code="not_supported",
-        )
-    found = runtime.snapshots.of(release.fingerprint)
-    if found is None:
-        raise Problem(404, "no features are stored for this feature set; build them first", code="no_snapshot")
-    if found.as_of_us > now_us + _CLOCK_SKEW_US:
-        raise Problem(
-            404,
-            f"the stored features are of {format_instant(found.as_of_us)}, which lies in the future; build them "
-            "again as of now, or ask for fresh ones",
-            code="no_snapshot",
-        )
-    return found
-
-
-def _as_of(runtime: Runtime, request: ChurnRequest, keys: dict[str, None], now_us: int) -> int:
-    """A past instant as asked for; else now, or just after the newest accepted event where clocks are close."""
-    if request.as_of is not None:
-        as_of_us = parse_instant(request.as_of)
-        if as_of_us > now_us:
-            raise Problem(422, "as_of lies in the future; leave it out for a score as of now", code="in_the_future")
-        return as_of_us
-    latest = runtime.histories.latest_recorded_us
-    return max(now_us, *(latest.get(key, 0) + 1 for key in keys))
+_Answer = dict[str, Any] | Problem
 
 
 def answer_one(runtime: Runtime, gathered: Gathered) -> tuple[dict[str, Any], Release]:
@@ -155,33 +45,64 @@ def answer_one(runtime: Runtime, gathered: Gathered) -> tuple[dict[str, Any], Re
     Raises:
         Problem: 404, nothing is known of the customer at that instant.
     """
-    found = answer_many(runtime, gathered)[0]
+    (found, release), *_ = _answered(runtime, gathered)
     if isinstance(found, Problem):
         raise found
-    return found, gathered.asked[0].release
+    return found, release
 
 
-def answer_many(runtime: Runtime, gathered: Gathered) -> list[dict[str, Any] | Problem]:
-    """An answer or a problem for each customer, in the order asked."""
+def answer_many(runtime: Runtime, gathered: Gathered) -> tuple[list[_Answer], list[str]]:
+    """An answer or a problem for each customer, in the order asked, and the names of the releases that answered."""
+    answered = _answered(runtime, gathered)
+    return [answer for answer, _ in answered], sorted({release.name for _, release in answered})
+
+
+def _answered(runtime: Runtime, gathered: Gathered) -> list[tuple[_Answer, Release]]:
+    """For each customer the answer and whose it is: of the champion where a challenger failed."""
     known = known_at(gathered.views, gathered.as_of_us)
-    fresh = {key: one.values for key, one in known.items()}
-    answers: list[dict[str, Any] | Problem] = [
-        Problem(404, "nothing is known of this customer at that instant", code="unknown_customer")
-    ] * len(gathered.asked)
+    unknown = Problem(404, "nothing is known of this customer at that instant", code="unknown_customer")
+    answers: list[tuple[_Answer, Release]] = [(unknown, one.release) for one in gathered.asked]
     for release in {id(one.release): one.release for one in gathered.asked}.values():
-        stored = gathered.stored.get(release.fingerprint)
-        values = fresh if stored is None else stored.rows_of(one.customer_key for one in gathered.asked)
-        asked = [one for one in gathered.asked if one.release is release and one.customer_key in values]
-        if asked:
-            as_of_us = gathered.as_of_us if stored is None else stored.as_of_us
-            table = _table(release, [one.customer_key for one in asked], values, as_of_us)
-            with Counting(runtime.totals, asked, alone=len(gathered.asked) == 1) as counting:
-                found = _answers(runtime, gathered, asked, table, known)
-                counting.probabilities = [answer["churn_probability"] for answer in found]
-                counting.missing = [_lacking(release, answer["data_quality"]) for answer in found]
-            for one, answer in zip(asked, found, strict=True):
-                answers[one.index] = answer
+        asked = [one for one in gathered.asked if one.release is release]
+        try:
+            told = _by_release(runtime, gathered, asked, known)
+        except Exception as error:
+            if release is not gathered.served.challenger or isinstance(error, Problem):
+                raise
+            log.warning("release %s failed (%s); the champion stands in", release.name, type(error).__name__)
+            asked = [replace(one, release=gathered.served.champion, stood_in_for=release.name) for one in asked]
+            told = _by_release(runtime, gathered, asked, known)
+        for one in asked:
+            answers[one.index] = (told.get(one.index, unknown), one.release)
     return answers
+
+
+def _by_release(
+    runtime: Runtime, gathered: Gathered, asked: Sequence[Asked], known: Mapping[str, Known]
+) -> dict[int, dict[str, Any]]:
+    """The answers of one release, by the customer's place in the request; those whom nobody knows are out.
+
+    Raises:
+        ArtefactError: the release answers no number.
+    """
+    release = asked[0].release
+    stored = gathered.stored.get(release.fingerprint)
+    values = (
+        {key: one.values for key, one in known.items()}
+        if stored is None
+        else stored.rows_of(one.customer_key for one in asked)
+    )
+    asked = [one for one in asked if one.customer_key in values]
+    if not asked:
+        return {}
+    as_of_us = gathered.as_of_us if stored is None else stored.as_of_us
+    table = _table(release, [one.customer_key for one in asked], values, as_of_us)
+    counted = asked if asked[0].stood_in_for is None else ()
+    with Counting(runtime.totals, counted, alone=len(gathered.asked) == 1) as counting:
+        found = _answers(runtime, gathered, asked, table, known)
+        counting.probabilities = [answer["churn_probability"] for answer in found]
+        counting.missing = [_lacking(release, answer["data_quality"]) for answer in found]
+    return {one.index: answer for one, answer in zip(asked, found, strict=True)}
 
 
 def _lacking(release: Release, quality: Mapping[str, Any]) -> bool:
@@ -198,7 +119,7 @@ def _table(release: Release, keys: Sequence[str], values: _Values, as_of_us: int
 def _answers(
     runtime: Runtime,
     gathered: Gathered,
-    asked: Sequence[_Asked],
+    asked: Sequence[Asked],
     table: FeatureTable,
     known: Mapping[str, Known],
 ) -> list[dict[str, Any]]:
@@ -207,6 +128,8 @@ def _answers(
     with span("score"):
         found = _scored(runtime, gathered, release, table)
     scores = found.scores
+    if not np.isfinite(scores.churn_probability).all():
+        raise ArtefactError(f"release {release.name} answers no number; take it away: holdfast rollout rollback")
     beside = _beside(runtime, gathered, release, table, found)
     explained = explanations(release, _wanted(runtime, request), scores, table.values)
     missing = np.isnan(table.values).mean(axis=1)
@@ -241,8 +164,8 @@ def _answers(
                 "features_as_of": features_as_of,
                 "data_quality": quality,
                 "decision_id": _kept(runtime, one, table, row, score.churn_probability),
-                "experiment": {"key": one.experiment, "arm": one.arm},
-                "holdout": False,
+                "experiment": experiment_of(one),
+                "holdout": one.arm == "holdout",
             }
         )
     return answers
@@ -313,7 +236,7 @@ def _wanted(runtime: Runtime, request: ChurnRequest) -> Wanted:
     )
 
 
-def _kept(runtime: Runtime, one: _Asked, table: FeatureTable, row: int, probability: float) -> str:
+def _kept(runtime: Runtime, one: Asked, table: FeatureTable, row: int, probability: float) -> str:
     decision_id = f"d-{runtime.new_id()}"
     served = table.values[row].astype("<f8").tobytes()
     runtime.decisions.record(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from features.customer_view import CustomerView
-from features.errors import FilterError
+from features.errors import ArtefactError, FilterError, UnavailableError
 from features.instants import SECOND_US, format_instant
 from serving.churn_answers import model_of
 from serving.decisions import Decision
@@ -18,7 +19,7 @@ from serving.problems import FieldError, Problem
 from serving.recipe import Recipe
 from serving.recommender import Recommender
 from serving.release import Release
-from serving.releases import Routed
+from serving.releases import Routed, experiment_of
 from serving.request_context import span
 from serving.rollouts.counting import Counting
 from serving.runtime import Runtime
@@ -26,6 +27,8 @@ from serving.slate import Slate
 from serving.storefront import SlateRequest, Storefront
 
 __all__ = ["RANK", "RecommendationRequest", "recommend", "similar"]
+
+log = logging.getLogger("holdfast.answers")
 
 RANK = "rank"
 """The placement of a list that the caller brings: nothing but filter and stock takes anything out."""
@@ -64,8 +67,32 @@ def recommend(runtime: Runtime, request: RecommendationRequest) -> tuple[dict[st
         UnavailableError: no release is loaded, or the store cannot be read.
     """
     customer, visitor = _keys(runtime, request)
-    key = visitor if customer is None else customer
-    routed = runtime.served.route(key)
+    served, key = runtime.served, visitor if customer is None else customer
+    routed = served.route(key)
+    champion = served.standing_in(routed)
+    if champion is None:
+        return _recommended(runtime, request, (customer, visitor), routed), routed.release
+    try:
+        return _recommended(runtime, request, (customer, visitor), routed), routed.release
+    except UnavailableError:
+        raise
+    except Exception as error:
+        answer = _recommended(runtime, request, (customer, visitor), champion)  # raises what is the caller's fault
+        log.warning("release %s failed (%s); the champion stands in", routed.release.name, type(error).__name__)
+        if isinstance(error, Problem):  # it lacks what the champion has: a placement, a recommender
+            runtime.totals.answered(routed.experiment, routed.release.name, routed.arm, errors=1)
+        return answer, champion.release
+
+
+def _recommended(
+    runtime: Runtime, request: RecommendationRequest, keys: tuple[str | None, str | None], routed: Routed
+) -> dict[str, Any]:
+    """The slate of one release.
+
+    Raises:
+        ArtefactError: the release answers no number.
+    """
+    (customer, visitor), key = keys, keys[1] if keys[0] is None else keys[0]
     recipe = _recipe(routed.release, request)
     wanted = request.wanted
     if request.next_of is not None:
@@ -79,16 +106,20 @@ def recommend(runtime: Runtime, request: RecommendationRequest) -> tuple[dict[st
     storefront = runtime.storefronts.of(_recommender(routed))
     _checked(storefront, wanted)
     recommendation_id = f"r-{runtime.new_id()}"
-    with Counting(runtime.totals, (routed,)) as counting, span("rank"):
+    with Counting(runtime.totals, (routed,) if routed.stood_in_for is None else ()) as counting, span("rank"):
         slate = storefront.slate(history, as_of_us, wanted, recipe, risk, recommendation_id=recommendation_id)
-        counting.fallback, counting.broken = slate.fallback, not slate.finite
+        counting.fallback = slate.fallback
+        if not slate.finite:
+            raise ArtefactError(
+                f"release {routed.release.name} scores no number; take it away: holdfast rollout rollback"
+            )
     kept = None if request.placement == RANK else kept_request(wanted, request.excludes)  # its items say it all
     asked = _Asked(request.placement, kept, risk)
     answer = _answer(runtime, recommendation_id, slate, key, routed, as_of_us, asked)
     answer["freshness"]["churn_probability"] = None if risk_as_of_us is None else format_instant(risk_as_of_us)
     shown = Page(key, request.placement, (*wanted.earlier, *(item.item_id for item in slate.items)))
     runtime.pages.keep(answer["recommendation_id"], shown)
-    return answer, routed.release
+    return answer
 
 
 def similar(runtime: Runtime, item_id: str, wanted: SlateRequest) -> tuple[dict[str, Any], Release]:
@@ -198,7 +229,7 @@ def _answer(
     as_of_us: int,
     asked: _Asked,
 ) -> dict[str, Any]:
-    release, arm, experiment = routed
+    release, arm, experiment, _ = routed
     learnt_us = _recommender(routed).settings.learnt_until_us
     items = tuple(item.item_id for item in slate.items)
     runtime.decisions.record(
@@ -235,7 +266,7 @@ def _answer(
             "models": format_instant(learnt_us) if learnt_us else None,
             "churn_probability": None,
         },
-        "experiment": {"key": experiment, "arm": arm},
+        "experiment": experiment_of(routed),
         "model": model_of(release, "recommender"),
         "expires_at": format_instant(as_of_us + runtime.settings.recommendation_ttl_s * SECOND_US),
     }

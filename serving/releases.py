@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -32,6 +32,7 @@ __all__ = [
     "Releases",
     "Routed",
     "Served",
+    "experiment_of",
     "known_releases",
     "load_named",
     "newest_release",
@@ -60,6 +61,29 @@ class Routed(NamedTuple):
     release: Release
     arm: Arm
     experiment: str
+    stood_in_for: str | None = None
+
+
+class Placed(Protocol):
+    """A customer with the arm and the experiment that an answer belongs to."""
+
+    @property
+    def arm(self) -> Arm:
+        """See `serving.assignment`."""
+
+    @property
+    def experiment(self) -> str:
+        """`none` where the arm is compared with no other."""
+
+    @property
+    def stood_in_for(self) -> str | None:
+        """The release that failed, where the champion stands in for it."""
+
+
+def experiment_of(placed: Placed) -> dict[str, str]:
+    """As an answer tells it."""
+    told = {"key": placed.experiment, "arm": placed.arm}
+    return told if placed.stood_in_for is None else {**told, "stood_in_for": placed.stood_in_for}
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +106,9 @@ class Served:
 
     def standing_in(self, routed: Routed) -> Routed | None:
         """Who answers where what was routed to failed: the champion for the challenger, nobody for the champion."""
-        return routed._replace(release=self.champion) if routed.release is self.challenger else None
+        if routed.release is not self.challenger:
+            return None
+        return routed._replace(release=self.champion, stood_in_for=routed.release.name)
 
 
 class Releases:

@@ -13,7 +13,8 @@ from starlette.responses import Response
 
 from serving.api.bodies import ChurnQuery, ScoreBatchBody, from_query
 from serving.api.exchange import about, body_of, in_language, json_answer, language_of, prediction, ready
-from serving.churn_answers import ChurnRequest, answer_many, answer_one, gather
+from serving.churn_answers import answer_many, answer_one
+from serving.churn_gathering import ChurnRequest, gather
 from serving.languages import Language
 from serving.problems import Problem
 
@@ -39,8 +40,7 @@ async def score_batch(request: Request) -> Response:
     body = await body_of(request, ScoreBatchBody)
     language = language_of(request)
     gathered = gather(runtime, body.customer_ids, _wanted(body, language))
-    answers = await to_thread.run_sync(answer_many, runtime, gathered)
-    releases = sorted({one.release.name for one in gathered.asked})
+    answers, releases = await to_thread.run_sync(answer_many, runtime, gathered)
     results = [_row(index, answer) for index, answer in enumerate(answers)]
     failed = sum("problem" in row for row in results)
     content = {"scored": len(results) - failed, "failed": failed, "results": results}
