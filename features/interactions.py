@@ -95,7 +95,12 @@ class ItemIndex:
 
         Only ids that occur are looked up, so one short history costs little in a large view.
         """
-        if max(items.size, _FEW_ITEMS) > view.item_ids.size:  # a table of all is cheaper than a sort
+        if not items.size:
+            return np.empty(0, np.int64)
+        if view.item_ids.size <= _FEW_ITEMS:
+            few: npt.NDArray[np.int64] = np.append(self.positions_of(view.item_ids), -1)[items]
+            return few
+        if items.size > view.item_ids.size:  # a table of all is cheaper than a sort
             met = np.zeros(view.item_ids.size + 1, np.bool_)  # the last place takes the -1 of what is missing
             met[items] = True
             met[-1] = False

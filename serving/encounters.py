@@ -83,6 +83,8 @@ def shown_without_click(
         within_days: how far back an impression counts.
     """
     track, as_of_us = view.track(_IMPRESSION), histories.as_of_us
+    if not len(track.occurred_us):
+        return Shown.nothing()
     counted = known(track, as_of_us) & (track.occurred_us >= as_of_us - within_days * DAY_US)
     counted &= track.customer_rows == customer
     items = index.of_view_items(view, track.item[counted])

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, astuple, dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -112,9 +113,7 @@ class Objective:
         >>> Objective(ObjectiveWeights(margin=0.4), ObjectiveWeights(retention=0.2)).weights(0.5)
         ObjectiveWeights(margin=0.2, discovery=0.0, retention=0.1)
         """
-        known = math.nan if churn_probability is None else churn_probability
-        margin, discovery, retention = self.of_many(np.array([known]))[0].tolist()
-        return ObjectiveWeights(margin, discovery, retention)
+        return _weights(self, churn_probability)
 
     def of_many(self, churn_probability: Floats) -> Floats:
         """float64 (n, 3), in the order of ObjectiveWeights, for churn probabilities (n,); NaN: none is known."""
@@ -122,6 +121,13 @@ class Objective:
         share = np.nan_to_num(np.clip((churn_probability - self.from_probability) / span, 0.0, 1.0))[:, None]
         mixed = (1.0 - share) * np.array(astuple(self.staying)) + share * np.array(astuple(self.leaving))
         return np.asarray(np.round(mixed, _DECIMALS), np.float64)
+
+
+@lru_cache(maxsize=4_096)
+def _weights(objective: Objective, churn_probability: float | None) -> ObjectiveWeights:
+    known = math.nan if churn_probability is None else churn_probability
+    margin, discovery, retention = objective.of_many(np.array([known]))[0].tolist()
+    return ObjectiveWeights(margin, discovery, retention)
 
 
 def weighed(relevance: Floats, facets: Facets, weights: Floats) -> Floats:
