@@ -31,6 +31,7 @@ from serving.metrics import Metrics
 from serving.pages import Pages
 from serving.releases import Releases, Served
 from serving.rollouts.arm_totals import ArmTotals
+from serving.rollouts.controller import Controller
 from serving.rollouts.promotion_log import older_allowed
 from serving.rollouts.state import Change, RolloutState, SupersededError, read_rollout, set_champion
 from serving.score_books import ScoreBooks
@@ -65,6 +66,7 @@ class Runtime:
     intake: EventIntake
     decisions: DecisionLog
     totals: ArmTotals
+    controller: Controller
     storefronts: Storefronts
     snapshots: Snapshots
     books: ScoreBooks
@@ -153,6 +155,7 @@ class Runtime:
             intake,
             decisions,
             totals,
+            Controller(store, settings.rollout_interval_s),
             storefronts,
             Snapshots(places.snapshots, CHURN_FEATURES),
             ScoreBooks(places.scores),
@@ -183,11 +186,12 @@ class Runtime:
         return "no release is set; make one and set it, then this service loads it by itself"
 
     def poll(self) -> None:
-        """Follow the rollout state, the snapshots and their scores, and the books; called by the edge, often.
+        """Look at the rollout and follow its state, the snapshots and their scores, and the books; called often.
 
         Raises:
             UnavailableError: the store cannot be read now; what is served goes on.
         """
+        self.controller.poll(self.clock())
         state = read_rollout(self.store)
         if state is not None and self._differs(state):
             self.releases.update(state)

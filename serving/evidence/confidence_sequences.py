@@ -219,6 +219,7 @@ def _mixed(cells: Array, share: Array, side: float, effect_abs: float) -> Array:
     allowed = (factors > 0.0).all(axis=-1)  # a bet that could end below nothing is not made, and its weight is lost
     logs = np.einsum("...c,...bsc->...bs", cells, np.log(np.where(allowed[..., np.newaxis], factors, 1.0)))
     weights = np.where(allowed, np.outer(_BASE_WEIGHTS, _STAKE_WEIGHTS / _STAKE_WEIGHTS.sum()), 0.0)
+    logs = np.where(allowed, logs, -np.inf)
     highest = logs.max(axis=(-2, -1), keepdims=True)
     return np.asarray(highest[..., 0, 0] + np.log((weights * np.exp(logs - highest)).sum(axis=(-2, -1))))
 
