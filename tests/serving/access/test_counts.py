@@ -62,6 +62,7 @@ def test_windows_that_ended_are_forgotten(counts: Counts) -> None:
     assert n_taken(counts, 1, Claim("a", 60, 1)) == 1
 
 
+@pytest.mark.slow
 def test_processes_that_count_at_once_grant_exactly_the_limit(where: str, tmp_path: Path) -> None:
     limit, n_each = 1_000, 700
     words = [sys.executable, "-c", MANY, where, str(tmp_path), str(limit), str(n_each)]

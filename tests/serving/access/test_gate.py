@@ -47,8 +47,12 @@ BODIES: dict[str, Any] = {
     "/v1/recommendations": {"session_id": "v1"},
     "/v1/rank": {"session_id": "v1", "items": ["apple", "bread"]},
     "/v1/items/{item_id}/similar": {},
-    "/v1/events": {"events": [{"event_id": "e1", "anonymous_id": "v1", "kind": "login", "occurred_at": "2024-02-01T00:00:00Z"}]},
-}  # fmt: skip
+    "/v1/events": {
+        "events": [
+            {"event_id": "e1", "anonymous_id": "v1", "kind": "login", "occurred_at": "2024-02-01T00:00:00Z"},
+        ],
+    },
+}
 
 
 @dataclass
@@ -103,7 +107,7 @@ def guarded(shop: TinyShop, tmp_path: Path) -> Any:
             "customer": bearer(token_of("predict recommend events", NOW_US, customer_id="c1")),
         },
         MAY
-        | dict.fromkeys(nobody, set())
+        | {role: set() for role in nobody}
         | {"x-api-key": set(SCOPES), "page": {"recommend", "events"}, "page elsewhere": set(), "token": {"predict"}}
         | {"customer": {"predict", "recommend", "events"}},
     )
@@ -218,6 +222,7 @@ def test_every_route_stands_in_the_table_and_nothing_else_does() -> None:
     assert set(CALLS) == served
 
 
+@pytest.mark.slow
 def test_the_metrics_are_shown_to_all_where_that_is_set(guarded: Guarded) -> None:
     guarded.running.settings = replace(guarded.running.settings, public_metrics=True)
 
@@ -251,6 +256,7 @@ def test_pages_of_listed_origins_may_read_answers_and_problems(guarded: Guarded)
     guarded.running.run(talk)
 
 
+@pytest.mark.slow
 def test_a_key_that_had_its_minute_gets_429_with_the_seconds_to_wait(guarded: Guarded) -> None:
     key = bearer(key_of(guarded.store, "recommend", now_us=NOW_US, per_minute=20))
 
