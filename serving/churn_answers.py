@@ -22,16 +22,14 @@ from serving.problems import Problem
 from serving.release import Release
 from serving.releases import experiment_of
 from serving.request_context import span
-from serving.rollouts.counting import Counting
+from serving.rollouts.counting import Counting, lacking, shadowed
+from serving.rollouts.shadow_lines import AskedScore
 from serving.runtime import Runtime
 from serving.scoring import ChurnScores, score_churn
 from serving.stored_scores import Scored, scored
 from serving.trends import TREND_DAYS, TREND_US, from_book, recomputed
 
 __all__ = ["answer_many", "answer_one", "model_of"]
-
-_MOST_MISSING = 0.5
-
 
 log = logging.getLogger("holdfast.answers")
 
@@ -101,14 +99,12 @@ def _by_release(
     with Counting(runtime.totals, counted, alone=len(gathered.asked) == 1) as counting:
         found = _answers(runtime, gathered, asked, table, known)
         counting.probabilities = [answer["churn_probability"] for answer in found]
-        counting.missing = [_lacking(release, answer["data_quality"]) for answer in found]
+        counting.missing = [lacking(release, answer["data_quality"]) for answer in found]
+    told = vars(gathered.request) | {"stored": stored is not None}
+    for one, answer in zip(asked, found, strict=True):
+        if shadowed(one):
+            runtime.shadow.hand_over(AskedScore.of(one.customer_key, as_of_us, told, answer))
     return {one.index: answer for one, answer in zip(asked, found, strict=True)}
-
-
-def _lacking(release: Release, quality: Mapping[str, Any]) -> bool:
-    """Whether an answer rests on little: see `ArmFigures.n_missing`."""
-    beyond: float = quality["missing_share"] - release.never_known_share
-    return beyond > _MOST_MISSING or bool(quality.get("unseen_features"))
 
 
 def _table(release: Release, keys: Sequence[str], values: _Values, as_of_us: int) -> FeatureTable:

@@ -154,6 +154,13 @@ class Histories:
                 del self._views[next(iter(self._views))]
         return view
 
+    def at_hand(self, customer_key: str | None, visitor_key: str | None) -> CustomerView | None:
+        """The view of the customer, of the visitor, or of both at once: a login need not be known yet."""
+        if customer_key is not None and visitor_key is not None:
+            return self.together(customer_key, visitor_key)
+        key = visitor_key if customer_key is None else customer_key
+        return None if key is None else self.history(key)
+
     def together(self, customer_key: str, visitor_key: str) -> CustomerView | None:
         """The view of a customer who is here as this visitor, whose events count for this once if nobody owns them."""
         known = self.history(customer_key)

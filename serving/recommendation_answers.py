@@ -7,12 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from features.customer_view import CustomerView
 from features.errors import ArtefactError, FilterError, UnavailableError
 from features.instants import SECOND_US, format_instant
 from serving.churn_answers import model_of
 from serving.decisions import Decision
-from serving.histories import Histories
 from serving.kept_requests import kept_request
 from serving.pages import Page
 from serving.problems import FieldError, Problem
@@ -21,7 +19,8 @@ from serving.recommender import Recommender
 from serving.release import Release
 from serving.releases import Routed, experiment_of
 from serving.request_context import span
-from serving.rollouts.counting import Counting
+from serving.rollouts.counting import Counting, shadowed
+from serving.rollouts.shadow_lines import AskedSlate
 from serving.runtime import Runtime
 from serving.slate import Slate
 from serving.storefront import SlateRequest, Storefront
@@ -99,7 +98,7 @@ def _recommended(
         wanted = replace(wanted, earlier=_page(runtime, request, key).item_ids)
     with span("history"):
         runtime.histories.catch_up()
-        history = _history(runtime.histories, customer, visitor)
+        history = runtime.histories.at_hand(customer, visitor)
     latest = runtime.histories.latest_recorded_us
     as_of_us = max(runtime.clock(), *(latest.get(one, -1) + 1 for one in (customer, visitor) if one is not None), 0)
     risk, risk_as_of_us = _risk(runtime, routed.release, customer, as_of_us)
@@ -116,6 +115,9 @@ def _recommended(
     kept = None if request.placement == RANK else kept_request(wanted, request.excludes)  # its items say it all
     asked = _Asked(request.placement, kept, risk)
     answer = _answer(runtime, recommendation_id, slate, key, routed, as_of_us, asked)
+    if shadowed(routed):
+        as_asked = (None if request.placement == RANK else request.placement, wanted, request.excludes)
+        runtime.shadow.hand_over(AskedSlate.of(customer, visitor, as_of_us, as_asked, risk, answer))
     answer["freshness"]["churn_probability"] = None if risk_as_of_us is None else format_instant(risk_as_of_us)
     shown = Page(key, request.placement, (*wanted.earlier, *(item.item_id for item in slate.items)))
     runtime.pages.keep(answer["recommendation_id"], shown)
@@ -210,14 +212,6 @@ def _keys(runtime: Runtime, request: RecommendationRequest) -> tuple[str | None,
     customer = None if request.customer_id is None else of(request.customer_id)
     visitor = None if request.session_id is None else of_anonymous(request.session_id)
     return customer, visitor
-
-
-def _history(histories: Histories, customer: str | None, visitor: str | None) -> CustomerView | None:
-    """Of the customer, of the visitor, or of both at once: a login need not be known yet."""
-    if customer is not None and visitor is not None:
-        return histories.together(customer, visitor)
-    key = visitor if customer is None else customer
-    return None if key is None else histories.history(key)
 
 
 def _answer(

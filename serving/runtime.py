@@ -33,6 +33,8 @@ from serving.releases import Releases, Served
 from serving.rollouts.arm_totals import ArmTotals
 from serving.rollouts.controller import Controller
 from serving.rollouts.promotion_log import older_allowed
+from serving.rollouts.shadow import Shadow, ShadowLimits, ShadowSetting, shadow_of
+from serving.rollouts.shadow_process import described
 from serving.rollouts.state import Change, RolloutState, SupersededError, read_rollout, set_champion
 from serving.score_books import ScoreBooks
 from serving.settings import ServiceSettings
@@ -49,10 +51,10 @@ class Runtime:
     """The parts of a running service.
 
     `clock` gives UTC microseconds and `new_id` a fresh random name; both come from the edge. `storefronts` answer
-    slates and `pages` remember them for the next page. `totals` count what the arms of a
-    rollout do, `books` are the scores of everybody as the nightly job keeps them, `scores` those of the snapshots,
-    `identities` the outside ids of pseudonyms, `met` those that the service was told first, `access` knows
-    who calls. `closing` gives back what was opened.
+    slates and `pages` remember them for the next page. `totals` count what the arms of a rollout do, and `shadow` asks
+    the challenger where nobody is to see it. `books` are the scores of everybody as the nightly job keeps them,
+    `scores` those of the snapshots, `identities` the outside ids of pseudonyms, `met` those that the service was told
+    first, `access` knows who calls. `closing` gives back what was opened.
     """
 
     settings: ServiceSettings
@@ -67,6 +69,7 @@ class Runtime:
     decisions: DecisionLog
     totals: ArmTotals
     controller: Controller
+    shadow: Shadow
     storefronts: Storefronts
     snapshots: Snapshots
     books: ScoreBooks
@@ -132,6 +135,15 @@ class Runtime:
         opened.callback(decisions.close)
         totals = ArmTotals(store, clock, new_id())
         opened.callback(totals.close)
+        shadow = Shadow(
+            ShadowSetting(
+                totals,
+                lambda name: described(settings, resolve(name)),
+                lambda outcome, n: metrics.shadowed.labels(outcome).inc(n),
+                ShadowLimits(memory_bytes=settings.shadow_memory_mib << 20),
+            )
+        )
+        opened.callback(shadow.close)
         intake = EventIntake(store, clock, capacity=settings.max_pending_events)
         opened.callback(intake.close)
         access = _access(opened, settings, store, lambda: clock() - settings.clock_shift_us)
@@ -156,6 +168,7 @@ class Runtime:
             decisions,
             totals,
             Controller(store, settings.rollout_interval_s),
+            shadow,
             storefronts,
             Snapshots(places.snapshots, CHURN_FEATURES),
             ScoreBooks(places.scores),
@@ -196,6 +209,7 @@ class Runtime:
         if state is not None and self._differs(state):
             self.releases.update(state)
             self.totals.turn(state.revision, max(self.clock(), state.step_started_us or 0))
+            self.shadow.follow(shadow_of(self.releases.served))
             self._report_shares()
         served = self.releases.served
         releases = () if served is None else (served.champion, served.challenger)

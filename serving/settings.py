@@ -57,6 +57,7 @@ class ServiceSettings:
     `access` is `keys` (callers show one) or `open`; where it is not said, open as long as `host` is loopback.
     `allow_open_access` lets everybody who reaches the service do everything. `public_metrics` shows /metrics to all.
     `customer_per_minute` bounds the calls about one customer or visitor. The `jwt_` four, or none, admit tokens.
+    `shadow_memory_mib` is the address space that the process of a shadow may take.
     `log_format` is json or text, without it text on a terminal alone; `access_log` writes a line for each request.
     `otlp_endpoint` is where traces go, such as http://collector:4318; without it there are none.
     `clock_shift_us` is added to the machine's clock: for a log that ended in the past, "now" can be its last day.
@@ -82,6 +83,7 @@ class ServiceSettings:
     access: str | None = None
     allow_open_access: bool = False
     public_metrics: bool = False
+    shadow_memory_mib: int = 8_192
     customer_per_minute: int | None = None
     jwt_algorithm: str | None = None
     jwt_key: str | None = None
@@ -169,7 +171,8 @@ HOLDFAST_HOST, HOLDFAST_PORT, HOLDFAST_WORKERS, HOLDFAST_MAX_BODY_BYTES, HOLDFAS
 HOLDFAST_MAX_PENDING_DECISIONS, HOLDFAST_LOCK_TIMEOUT_MS, HOLDFAST_ROLLOUT_POLL_MS, HOLDFAST_ROLLOUT_INTERVAL_S, \
 HOLDFAST_REASONS_COUNT, HOLDFAST_RECOMMENDATION_TTL_S, HOLDFAST_CLOCK_SHIFT_US, \
 HOLDFAST_TRUSTED_KEYS, HOLDFAST_ACCEPT_UNSIGNED_RELEASES, HOLDFAST_STORE, HOLDFAST_ACCESS, \
-HOLDFAST_ALLOW_OPEN_ACCESS, HOLDFAST_PUBLIC_METRICS, HOLDFAST_CUSTOMER_PER_MINUTE, HOLDFAST_JWT_ALGORITHM, \
+HOLDFAST_ALLOW_OPEN_ACCESS, HOLDFAST_PUBLIC_METRICS, HOLDFAST_SHADOW_MEMORY_MIB, \
+HOLDFAST_CUSTOMER_PER_MINUTE, HOLDFAST_JWT_ALGORITHM, \
 HOLDFAST_JWT_KEY, HOLDFAST_JWT_AUDIENCE, HOLDFAST_JWT_ISSUER, HOLDFAST_LOG_FORMAT, HOLDFAST_ACCESS_LOG, \
 HOLDFAST_OTLP_ENDPOINT
     """

@@ -73,20 +73,23 @@ class Store:
         self.timed: Callable[[float], None] | None = None
 
     @classmethod
-    def open(cls, where: Path | str, *, lock_timeout_ms: int = 2_000, check: bool = False) -> Store:
+    def open(
+        cls, where: Path | str, *, lock_timeout_ms: int = 2_000, check: bool = False, read_only: bool = False
+    ) -> Store:
         """Open the database, making it where there is none; one of an older version is brought up to date, rows kept.
 
         Args:
             where: the path of an SQLite file, or the URL of a PostgreSQL database.
             lock_timeout_ms: how long to wait for the turn of other writers.
             check: look an SQLite file of at most 256 MiB over for damage first.
+            read_only: every change is refused, bringing it up to date too.
 
         Raises:
             UnavailableError: another process holds the lock for longer than `lock_timeout_ms`, or no server answers.
             ArtefactError: the file is not a database, is damaged, or was written by a newer version.
             ConfigurationError: the URL cannot be used, or the server could lose what it confirmed.
         """
-        store = cls(open_engines(where, lock_timeout_ms))
+        store = cls(open_engines(where, lock_timeout_ms, read_only=read_only))
         try:
             if check and store._n_bytes() <= _CHECKED_AT_START_BYTES:
                 store.check()

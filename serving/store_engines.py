@@ -95,14 +95,14 @@ def is_url(where: Path | str) -> bool:
     return isinstance(where, str) and "://" in where
 
 
-def open_engines(where: Path | str, lock_timeout_ms: int) -> Engines:
-    """Ways into the database; nothing is connected yet.
+def open_engines(where: Path | str, lock_timeout_ms: int, *, read_only: bool = False) -> Engines:
+    """Ways into the database; nothing is connected yet. With `read_only` the database refuses every change.
 
     Raises:
         ConfigurationError: the URL is not one, or not of PostgreSQL; it is never repeated, for it may hold a password.
     """
     if not is_url(where):
-        return _sqlite(Path(where), lock_timeout_ms)
+        return _sqlite(Path(where), _Pragmas(lock_timeout_ms, read_only))
     try:
         url = sa.make_url(str(where))
     except (ArgumentError, ValueError):
@@ -110,16 +110,16 @@ def open_engines(where: Path | str, lock_timeout_ms: int) -> Engines:
             "the store's URL cannot be read; write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, or a path"
         ) from None
     if url.drivername == "sqlite" and url.database:
-        return _sqlite(Path(url.database), lock_timeout_ms)
+        return _sqlite(Path(url.database), _Pragmas(lock_timeout_ms, read_only))
     if url.drivername not in {"postgresql", "postgres", "postgresql+psycopg"}:
         raise ConfigurationError("the store's URL is of no database that is known; write postgresql://... or a path")
-    return _postgresql(url.set(drivername="postgresql+psycopg"), lock_timeout_ms)
+    return _postgresql(url.set(drivername="postgresql+psycopg"), _Session(lock_timeout_ms, read_only))
 
 
-def _sqlite(path: Path, lock_timeout_ms: int) -> Engines:
+def _sqlite(path: Path, connected: _Pragmas) -> Engines:
     path.parent.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)), **_POOL)
-    sa.event.listen(engine, "connect", _Pragmas(lock_timeout_ms))
+    sa.event.listen(engine, "connect", connected)
     sa.event.listen(engine, "begin", _begin)
     return Engines(
         engine,
@@ -129,12 +129,16 @@ def _sqlite(path: Path, lock_timeout_ms: int) -> Engines:
     )
 
 
-def _postgresql(url: sa.URL, lock_timeout_ms: int) -> Engines:
+def _postgresql(url: sa.URL, connected: _Session) -> Engines:
     network = {name: value for name, value in _NETWORK.items() if name not in url.query}
     engine = sa.create_engine(
-        url, **_POOL, isolation_level="READ COMMITTED", pool_timeout=lock_timeout_ms / 1_000, connect_args=network
+        url,
+        **_POOL,
+        isolation_level="READ COMMITTED",
+        pool_timeout=connected.lock_timeout_ms / 1_000,
+        connect_args=network,
     )
-    sa.event.listen(engine, "connect", _Session(lock_timeout_ms))
+    sa.event.listen(engine, "connect", connected)
     sa.event.listen(engine, "begin", _begin)
     return Engines(
         engine,
@@ -147,12 +151,17 @@ def _postgresql(url: sa.URL, lock_timeout_ms: int) -> Engines:
 class _Pragmas:
     """Sets a new connection up; transactions begin where `_begin` says, not where the driver guesses."""
 
-    def __init__(self, lock_timeout_ms: int) -> None:
-        self.lock_timeout_ms = lock_timeout_ms
+    def __init__(self, lock_timeout_ms: int, read_only: bool) -> None:
+        self.pragmas = (
+            f"busy_timeout = {lock_timeout_ms}",
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            f"query_only = {int(read_only)}",
+        )
 
     def __call__(self, connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None
-        for pragma in (f"busy_timeout = {self.lock_timeout_ms}", "journal_mode = WAL", "synchronous = FULL"):
+        for pragma in self.pragmas:
             connection.execute(f"PRAGMA {pragma}")
 
 
@@ -163,8 +172,12 @@ class _Session:
         ConfigurationError: the server does not sync its files, or the database is not of UTF-8.
     """
 
-    def __init__(self, lock_timeout_ms: int) -> None:
-        self.settings = _SESSION | {"lock_timeout": str(lock_timeout_ms)}
+    def __init__(self, lock_timeout_ms: int, read_only: bool) -> None:
+        self.lock_timeout_ms = lock_timeout_ms
+        self.settings = _SESSION | {
+            "lock_timeout": str(lock_timeout_ms),
+            "default_transaction_read_only": "on" if read_only else "off",
+        }
 
     def __call__(self, connection: psycopg.Connection[Any], _record: object) -> None:
         connection.autocommit = True

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from serving.problems import Problem
 from serving.release import Release
 from serving.rollouts.arm_totals import ArmTotals
 from serving.rollouts.state import NO_EXPERIMENT
 
-__all__ = ["Counting", "Placed"]
+__all__ = ["Counting", "Placed", "lacking", "shadowed"]
+
+_MOST_MISSING = 0.5
+
+
+def lacking(release: Release, quality: Mapping[str, Any]) -> bool:
+    """Whether a churn answer of this `data_quality` rests on little: see `ArmFigures.n_missing`."""
+    beyond: float = quality["missing_share"] - release.never_known_share
+    return beyond > _MOST_MISSING or bool(quality.get("unseen_features"))
 
 
 class Placed(Protocol):
@@ -31,6 +39,11 @@ class Placed(Protocol):
         """`none` for who is in no experiment, and is not counted."""
 
 
+def shadowed(one: Placed) -> bool:
+    """Whether the champion answers, and a shadow is to be asked the same."""
+    return one.arm == "champion" and one.experiment != NO_EXPERIMENT
+
+
 class Counting:
     """Around the work of one release: what it raises is an error of the release, but for a `Problem`, the caller's.
 
@@ -41,14 +54,12 @@ class Counting:
         probabilities: of churning, one a customer in the order of `placed`; empty where the work is a slate.
         missing: for each customer whether features were missing, see `ArmFigures.n_missing`; empty for none.
         fallback: of a slate.
-        broken: a number of the answer is not finite.
     """
 
     def __init__(self, totals: ArmTotals, placed: Sequence[Placed], *, alone: bool = True) -> None:
         self.probabilities: Sequence[float] = ()
         self.missing: Sequence[bool] = ()
         self.fallback = False
-        self.broken = False
         self._totals = totals
         self._placed = placed
         self._alone = alone
@@ -70,7 +81,7 @@ class Counting:
             self._totals.answered(
                 *arm,
                 n=len(places),
-                errors=len(places) if error is not None or self.broken else 0,
+                errors=len(places) if error is not None else 0,
                 fallbacks=int(self.fallback),
                 missing=sum(self.missing[place] for place in places) if self.missing else 0,
                 seconds=seconds,

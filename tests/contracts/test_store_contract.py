@@ -89,6 +89,16 @@ def test_a_store_at_its_head_is_opened_while_somebody_writes(store: Store, where
         Store.open(where, lock_timeout_ms=LOCK_TIMEOUT_MS).close()
 
 
+def test_a_store_opened_to_read_refuses_every_change_and_sees_those_of_others(store: Store, where: Path | str) -> None:
+    reading = Store.open(where, lock_timeout_ms=LOCK_TIMEOUT_MS, read_only=True)
+    with pytest.raises(UnavailableError), reading.write() as connection:
+        reading.append_events(connection, [row("a")], 10)
+    with store.write() as connection:
+        store.append_events(connection, [row("b")], 10)
+    assert ids(reading) == ["b"]
+    reading.close()
+
+
 def test_a_version_that_fails_leaves_nothing_behind(where: Path | str) -> None:
     empty = Store.open(where)
     with empty.write() as connection:
