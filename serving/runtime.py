@@ -133,7 +133,7 @@ class Runtime:
             count=lambda outcome, n: metrics.decisions.labels(outcome).inc(n),
         )
         opened.callback(decisions.close)
-        totals = ArmTotals(store, clock, new_id())
+        totals = ArmTotals(store, lambda: clock() - settings.clock_shift_us, new_id())
         opened.callback(totals.close)
         shadow = Shadow(
             ShadowSetting(
@@ -204,11 +204,12 @@ class Runtime:
         Raises:
             UnavailableError: the store cannot be read now; what is served goes on.
         """
-        self.controller.poll(self.clock())
+        now_us = self.clock() - self.settings.clock_shift_us  # a rollout is led by the machine's own clock
+        self.controller.poll(now_us)
         state = read_rollout(self.store)
         if state is not None and self._differs(state):
             self.releases.update(state)
-            self.totals.turn(state.revision, max(self.clock(), state.step_started_us or 0))
+            self.totals.turn(state.revision, max(now_us, state.step_started_us or 0))
             self.shadow.follow(shadow_of(self.releases.served))
             self._report_shares()
         served = self.releases.served
