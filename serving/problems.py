@@ -60,6 +60,7 @@ _CODES = {
     "less_than": ("out_of_range", None),
 }
 _GONE = 499  # counted as such, never sent: nobody waited for the answer
+_SHORT_DIGITS = 6  # of a length below a million bytes
 _SAFE_NAME = re.compile(r"[a-z][a-z_]{0,39}\Z")
 
 
@@ -245,5 +246,15 @@ class _Exchange:
         headers = [(b"content-type", PROBLEM_TYPE.encode()), (b"content-length", str(len(body)).encode())]
         headers += [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
         headers += self.echoed
+        if _is_long(self.scope):
+            headers.append((b"connection", b"close"))
         await self.forward({"type": "http.response.start", "status": problem.status, "headers": headers})
         await self.forward({"type": "http.response.body", "body": body})
+
+
+def _is_long(scope: Scope) -> bool:
+    """Whether a body may still be coming after its refusal, for nobody: then the connection is not kept for it."""
+    for name, value in scope["headers"]:
+        if name == b"transfer-encoding" or (name == b"content-length" and len(value) > _SHORT_DIGITS):
+            return True
+    return False
