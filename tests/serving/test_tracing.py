@@ -1,6 +1,8 @@
 """Traces are off unless asked for; they tell route, release and parts, and nothing of the caller."""
 
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -10,6 +12,7 @@ from features.errors import ConfigurationError
 from serving import tracing
 from serving.app import create_app
 from serving.metrics import Metrics
+from serving.request_context import RequestContext
 from serving.tracing import open_tracing
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -50,6 +53,30 @@ def test_missing_packages_are_named_when_an_endpoint_is_set(monkeypatch):
     monkeypatch.setitem(sys.modules, tracing.EXPORTER, None)
     with pytest.raises(ConfigurationError, match=r"pip install 'holdfast\[tracing\]'"):
         open_tracing("http://collector:4318")
+
+
+def test_spans_reach_a_collector_before_the_service_ends(monkeypatch):
+    got = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self):  # noqa: N802 - the name that the library calls
+            got.append((self.path, self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *words):
+            """Say nothing."""
+
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with HTTPServer(("127.0.0.1", 0), Collector) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        opened = open_tracing(f"http://127.0.0.1:{server.server_port}/")
+        opened.begin({"headers": []}).end({"method": "GET"}, RequestContext("0" * 32, "r-1", "champion"), 200)
+        opened.close()
+        server.shutdown()
+    ((path, sent),) = got
+    assert path == "/v1/traces"
+    assert b"r-1" in sent
 
 
 def test_without_an_endpoint_nothing_is_opened(monkeypatch, running):
