@@ -130,7 +130,7 @@ def serving(workspace: Workspace, release: str, port: int, clock_shift_us: int =
 def beside(command: Sequence[str], environment: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process that runs while the body does, its output in `log`; it is told to stop at the end, then made to."""
     with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603 - our own commands # nosec B603
+        process = subprocess.Popen(  # noqa: S603 - our own commands
             command, env=environment, stdout=output, stderr=subprocess.STDOUT
         )
         try:

@@ -251,7 +251,7 @@ def code_version() -> str:
     if git is not None and (here.parent / ".git").exists():
         asked = ([git, "rev-parse", "HEAD"], [git, "diff", "--quiet", "HEAD"])
         commit, changed = (
-            subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)  # noqa: S603 - fixed words # nosec B603
+            subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)  # noqa: S603 - fixed words
             for command in asked
         )
         if commit.returncode == 0:

@@ -59,7 +59,7 @@ def test_spans_reach_a_collector_before_the_service_ends(monkeypatch):
     got = []
 
     class Collector(BaseHTTPRequestHandler):
-        def do_POST(self):  # noqa: N802 - the name that the library calls
+        def do_POST(self):
             got.append((self.path, self.rfile.read(int(self.headers["content-length"]))))
             self.send_response(200)
             self.end_headers()
