@@ -18,7 +18,9 @@ from starlette.routing import Route
 
 from features.errors import HoldfastError
 from serving.access.gate import Gate
+from serving.admission import Admission, AdmissionLayer, ClosingLayer
 from serving.api import churn, events, health, lists, openapi, recommendations, rollouts
+from serving.leaving import Leaving
 from serving.metrics import Metrics
 from serving.problems import Edge, Problem
 from serving.runtime import Runtime
@@ -41,8 +43,11 @@ SIGNS_EVERY_S = 5.0
 class Warming:
     """Opens the runtime beside the event loop, tries again where that fails, then keeps it in step with the store."""
 
-    def __init__(self, open_runtime: Callable[[ServiceSettings], Runtime], metrics: Metrics) -> None:
+    def __init__(
+        self, open_runtime: Callable[[ServiceSettings], Runtime], metrics: Metrics, admission: Admission
+    ) -> None:
         self.runtime: Runtime | None = None
+        self.admission = admission
         self._open = open_runtime
         self._metrics = metrics
         self._looked = -SIGNS_EVERY_S
@@ -80,11 +85,12 @@ class Warming:
                 log.exception("unforeseen fault while opening or polling")
             if self._failure is not None:
                 self._metrics.out_of_step.inc()
+            self.admission.report()
             await self._pause(settings.rollout_poll_ms / 1_000)
 
     async def _look(self, runtime: Runtime) -> None:
         """How the service is doing, every few seconds."""
-        if time.monotonic() - self._looked >= SIGNS_EVERY_S:
+        if time.monotonic() - self._looked >= SIGNS_EVERY_S and not self.admission.leaving:
             self._looked = time.monotonic()
             await to_thread.run_sync(report_signs, runtime)
 
@@ -118,7 +124,8 @@ def create_app(
         new_id: fresh names for requests.
         swagger_assets: folder with swagger-ui's files; without it /docs is a plain page.
     """
-    warming = Warming(open_runtime, metrics)
+    admission = Admission(metrics)
+    warming = Warming(open_runtime, metrics, admission)
     tracing: Tracing | None = None
 
     @asynccontextmanager
@@ -129,6 +136,8 @@ def create_app(
             log.warning(app.state.settings.openness)
         if app.state.settings.otlp_endpoint is not None:
             tracing = open_tracing(app.state.settings.otlp_endpoint)
+        admission.limit(app.state.settings.max_wait_ms)
+        Leaving(admission, metrics).listen(app.state.settings.drain_s)
         task = asyncio.create_task(warming.run(app.state.settings))
         try:
             yield
@@ -139,6 +148,8 @@ def create_app(
             if tracing is not None:
                 await to_thread.run_sync(tracing.close)
 
+    closing = Middleware(ClosingLayer, admission=admission)
+    admitted = Middleware(AdmissionLayer, admission=admission, new_id=new_id)
     edge = Middleware(
         Edge,
         observe=(metrics.observe, AccessLog()),
@@ -148,7 +159,7 @@ def create_app(
     )
     routes = _routes()
     gate = Middleware(Gate, routes=routes, access=lambda: warming.ready().access)
-    app = Starlette(routes=routes, middleware=[edge, gate], lifespan=lifespan)
+    app = Starlette(routes=routes, middleware=[closing, admitted, edge, gate], lifespan=lifespan)
     app.router.redirect_slashes = False
     app.state.warming = warming
     app.state.metrics = metrics

@@ -116,14 +116,23 @@ class Metrics:
         """Count one prediction, of those counted, that was made from less than it should."""
         self.fallbacks.labels(kind, self._label(release), arm).inc()
 
+    def n_workers(self) -> int:
+        """Processes that answer, as they say themselves; see `Signs.workers`."""
+        found = self._together().collect()
+        return int(sum(one.value for metric in found if metric.name == "holdfast_workers" for one in metric.samples))
+
     def render(self) -> bytes:
         """Everything in Prometheus' text format."""
+        return generate_latest(self._together())
+
+    def _together(self) -> CollectorRegistry:
+        """Of this process, or of all where they share a folder."""
         if self._folder is None:
-            return generate_latest(self._registry)
+            return self._registry
         _forget_dead(Path(self._folder))
         together = CollectorRegistry()
         MultiProcessCollector(together, path=self._folder)  # type: ignore[no-untyped-call]
-        return generate_latest(together)
+        return together
 
     def _label(self, release: str) -> str:
         """The release's name, or `other` in a process that has served very many."""

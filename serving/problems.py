@@ -12,6 +12,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import orjson
@@ -24,17 +25,17 @@ from features.errors import DataError, HoldfastError, UnavailableError
 from serving.request_context import CURRENT, RequestContext, loggable_id
 from serving.tracing import Tracing
 
-__all__ = ["Edge", "FieldError", "Problem", "field_errors", "problem_of"]
+__all__ = ["BODY_READ", "PROBLEM_TYPE", "Edge", "FieldError", "Problem", "echoed", "field_errors", "problem_of"]
 
 PROBLEM_TYPE = "application/problem+json"
 log = logging.getLogger("holdfast.http")
 
 _TITLES = {
     400: ("syntax", "The request could not be read"),
-    404: ("not_found", "There is no such thing"),
-    405: ("method_not_allowed", "This address does not take this method"),
     401: ("unauthenticated", "Nobody is known by what was shown"),
     403: ("forbidden", "The caller may not do this"),
+    404: ("not_found", "There is no such thing"),
+    405: ("method_not_allowed", "This address does not take this method"),
     409: ("conflict", "The request contradicts the state of things"),
     410: ("gone", "What this points into is no longer kept"),
     413: ("too_large", "The body is too large"),
@@ -60,7 +61,11 @@ _CODES = {
     "less_than": ("out_of_range", None),
 }
 _GONE = 499  # counted as such, never sent: nobody waited for the answer
+BODY_READ = "holdfast.body_read"
+"""Stands in the scope of a request whose body has come whole."""
+
 _SHORT_DIGITS = 6  # of a length below a million bytes
+_LINGER_S, _LINGER_BYTES = 0.5, 1 << 26
 _SAFE_NAME = re.compile(r"[a-z][a-z_]{0,39}\Z")
 
 
@@ -181,16 +186,16 @@ class Edge:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        echoed, tracing = self._echoed(scope), self.tracing()
-        exchange = _Exchange(scope, send, echoed)
+        named, tracing = echoed(scope, self.new_id), self.tracing()
+        exchange = _Exchange(scope, send, named)
         trace = None if tracing is None else tracing.begin(scope)
-        context = RequestContext(loggable_id(echoed[0][1]), trace=trace)
+        context = RequestContext(loggable_id(named[0][1]), trace=trace)
         before = CURRENT.set(context)
         try:
             async with asyncio.timeout(self.timeout_s):
                 await self.app(scope, receive, exchange.send)
         except Exception as error:  # the one place where everything becomes a problem
-            await exchange.fail(problem_of(error))
+            await exchange.fail(problem_of(error), receive)
         finally:
             CURRENT.reset(before)
             status = exchange.status or _GONE
@@ -199,15 +204,16 @@ class Edge:
             if trace is not None:
                 trace.end(scope, context, status)
 
-    def _echoed(self, scope: Scope) -> list[tuple[bytes, bytes]]:
-        """The headers that every answer carries: the request id first, and the trace if one came."""
-        request_id, trace = None, []
-        for name, value in scope["headers"]:
-            if name == b"x-request-id" and 0 < len(value) <= 128 and value.isascii() and value.decode().isprintable():
-                request_id = bytes(value)
-            elif name == b"traceparent":
-                trace.append((name, value))
-        return [(b"x-request-id", request_id or self.new_id().encode()), *trace]
+
+def echoed(scope: Scope, new_id: Callable[[], str]) -> list[tuple[bytes, bytes]]:
+    """The headers that every answer carries: the request id first, and the trace if one came."""
+    request_id, trace = None, []
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and 0 < len(value) <= 128 and value.isascii() and value.decode().isprintable():
+            request_id = bytes(value)
+        elif name == b"traceparent":
+            trace.append((name, value))
+    return [(b"x-request-id", request_id or new_id().encode()), *trace]
 
 
 class _Exchange:
@@ -238,7 +244,7 @@ class _Exchange:
         self.status = 0
         await self.fail(Problem(status, details.get(status, _TITLES[status][1].lower()), headers=extra))
 
-    async def fail(self, problem: Problem) -> None:
+    async def fail(self, problem: Problem, receive: Receive | None = None) -> None:
         if self.status:  # the answer is already under way: it can only be broken off
             return
         self.status = problem.status
@@ -246,15 +252,32 @@ class _Exchange:
         headers = [(b"content-type", PROBLEM_TYPE.encode()), (b"content-length", str(len(body)).encode())]
         headers += [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
         headers += self.echoed
-        if _is_long(self.scope):
+        is_unread = receive is not None and _is_unread(self.scope)
+        if is_unread:
             headers.append((b"connection", b"close"))
         await self.forward({"type": "http.response.start", "status": problem.status, "headers": headers})
-        await self.forward({"type": "http.response.body", "body": body})
+        await self.forward({"type": "http.response.body", "body": body, "more_body": is_unread})
+        if receive is not None and is_unread:
+            await _let_finish(receive)
+            await self.forward({"type": "http.response.body", "body": b""})
 
 
-def _is_long(scope: Scope) -> bool:
-    """Whether a body may still be coming after its refusal, for nobody: then the connection is not kept for it."""
-    for name, value in scope["headers"]:
-        if name == b"transfer-encoding" or (name == b"content-length" and len(value) > _SHORT_DIGITS):
-            return True
-    return False
+def _is_unread(scope: Scope) -> bool:
+    """Whether a long body may still be coming after its refusal: the connection is not kept for the sake of it."""
+    if BODY_READ in scope:
+        return False
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and len(value) > _SHORT_DIGITS)
+        for name, value in scope["headers"]
+    )
+
+
+async def _let_finish(receive: Receive) -> None:
+    """Throw away what comes, for a moment: closed at once, the connection is reset, and the answer lost with it."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LINGER_S):
+            n_bytes, more = 0, True
+            while more and n_bytes < _LINGER_BYTES:
+                message = await receive()
+                more = message.get("more_body", False)
+                n_bytes += len(message.get("body", b""))

@@ -60,6 +60,8 @@ class ServiceSettings:
     `shadow_memory_mib` is the address space that the process of a shadow may take.
     `log_format` is json or text, without it text on a terminal alone; `access_log` writes a line for each request.
     `otlp_endpoint` is where traces go, such as http://collector:4318; without it there are none.
+    `max_wait_ms` is how long a request may wait for its turn under overload before it is shed, and `drain_s` how long
+    the service answers on once it is told to stop.
     `clock_shift_us` is added to the machine's clock: for a log that ended in the past, "now" can be its last day.
     """
 
@@ -72,6 +74,8 @@ class ServiceSettings:
     max_pending_events: int = 20_000
     max_pending_decisions: int = 10_000
     lock_timeout_ms: int = 2_000
+    max_wait_ms: int = 5
+    drain_s: int = 2
     rollout_poll_ms: int = 500
     rollout_interval_s: int = 5
     reasons_count: int = 3
@@ -168,9 +172,9 @@ def service_settings(environment: Mapping[str, str]) -> ServiceSettings:
     ...
     features.errors.ConfigurationError: unknown setting HOLDFAST_PROT; known: HOLDFAST_WORKSPACE, HOLDFAST_RELEASE, \
 HOLDFAST_HOST, HOLDFAST_PORT, HOLDFAST_WORKERS, HOLDFAST_MAX_BODY_BYTES, HOLDFAST_MAX_PENDING_EVENTS, \
-HOLDFAST_MAX_PENDING_DECISIONS, HOLDFAST_LOCK_TIMEOUT_MS, HOLDFAST_ROLLOUT_POLL_MS, HOLDFAST_ROLLOUT_INTERVAL_S, \
-HOLDFAST_REASONS_COUNT, HOLDFAST_RECOMMENDATION_TTL_S, HOLDFAST_CLOCK_SHIFT_US, \
-HOLDFAST_TRUSTED_KEYS, HOLDFAST_ACCEPT_UNSIGNED_RELEASES, HOLDFAST_STORE, HOLDFAST_ACCESS, \
+HOLDFAST_MAX_PENDING_DECISIONS, HOLDFAST_LOCK_TIMEOUT_MS, HOLDFAST_MAX_WAIT_MS, HOLDFAST_DRAIN_S, \
+HOLDFAST_ROLLOUT_POLL_MS, HOLDFAST_ROLLOUT_INTERVAL_S, HOLDFAST_REASONS_COUNT, HOLDFAST_RECOMMENDATION_TTL_S, \
+HOLDFAST_CLOCK_SHIFT_US, HOLDFAST_TRUSTED_KEYS, HOLDFAST_ACCEPT_UNSIGNED_RELEASES, HOLDFAST_STORE, HOLDFAST_ACCESS, \
 HOLDFAST_ALLOW_OPEN_ACCESS, HOLDFAST_PUBLIC_METRICS, HOLDFAST_SHADOW_MEMORY_MIB, \
 HOLDFAST_CUSTOMER_PER_MINUTE, HOLDFAST_JWT_ALGORITHM, \
 HOLDFAST_JWT_KEY, HOLDFAST_JWT_AUDIENCE, HOLDFAST_JWT_ISSUER, HOLDFAST_LOG_FORMAT, HOLDFAST_ACCESS_LOG, \

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.api.exchange import json_answer, ready
+from serving.problems import Problem
 
 __all__ = ["livez", "metrics", "readyz"]
 
@@ -17,7 +18,9 @@ async def livez(_request: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """GET /readyz: names the release that answers; 503 until one is loaded."""
+    """GET /readyz: names the release that answers; 503 until one is loaded, and from when the service is to stop."""
+    if request.app.state.warming.admission.leaving:
+        raise Problem(503, "the service is stopping; send requests elsewhere", code="leaving")
     runtime = ready(request)
     served = runtime.served
     content: dict[str, object] = {"status": "ready", "release": served.champion.name}
