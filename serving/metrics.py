@@ -15,8 +15,8 @@ from serving.request_context import CURRENT, RequestContext
 
 __all__ = ["ROLLOUT_STATES", "Metrics", "Signs"]
 
-ROLLOUT_STATES = ("none", "shadow", "ramping", "held", "paused", "broken")
-"""`held`: a gate does not let it go on, or a person must approve; `broken`: a guardrail took it back."""
+ROLLOUT_STATES = ("none", "shadow", "ramping", "held", "paused", "by_hand", "broken")
+"""`held`: a gate does not let it go on; `by_hand`: no plan leads it; `broken`: a guardrail took the last one back."""
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _LAG_BUCKETS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
@@ -81,7 +81,7 @@ class Metrics:
         )
         self.shed = counter("holdfast_shed_requests", "Requests turned away because of load.", ["reason"])
         self.shadowed = counter("holdfast_shadow_requests", "Requests for the shadow release.", ["outcome"])
-        self.verdicts = counter("holdfast_rollout_verdicts", "Judgements of a rollout: pass, hold, break.", ["verdict"])
+        self.verdicts = counter("holdfast_rollout_verdicts", "What looks at the gates of a rollout led to.", ["action"])
         self.events = counter("holdfast_events", "Events sent in.", ["outcome"])
         self.decisions = counter("holdfast_decisions", "Decisions to be kept.", ["outcome"])
         self.refusals = counter("holdfast_release_refusals", "Releases that were not loaded.")
@@ -120,6 +120,11 @@ class Metrics:
         """Processes that answer, as they say themselves; see `Signs.workers`."""
         found = self._together().collect()
         return int(sum(one.value for metric in found if metric.name == "holdfast_workers" for one in metric.samples))
+
+    def judged(self, action: str, at_us: int) -> None:
+        """Count one look at the gates of a rollout; UTC microseconds of the machine's own clock."""
+        self.verdicts.labels(action).inc()
+        self.signs.rollout_judged.set(at_us / 1e6)
 
     def render(self) -> bytes:
         """Everything in Prometheus' text format."""

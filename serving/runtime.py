@@ -205,7 +205,9 @@ class Runtime:
             UnavailableError: the store cannot be read now; what is served goes on.
         """
         now_us = self.clock() - self.settings.clock_shift_us  # a rollout is led by the machine's own clock
-        self.controller.poll(now_us)
+        judged = self.controller.poll(now_us)
+        if judged is not None:
+            self.metrics.judged(judged.action, now_us)
         state = read_rollout(self.store)
         if state is not None and self._differs(state):
             self.releases.update(state)

@@ -11,6 +11,9 @@ import sqlalchemy as sa
 
 from features.errors import DataError
 from features.instants import SECOND_US, parse_instant
+from serving.rollouts.controller import WHO
+from serving.rollouts.promotion_log import read_history
+from serving.rollouts.state import RolloutState
 from serving.runtime import Runtime
 from serving.store import Store, accepted_events
 
@@ -38,9 +41,22 @@ def report_signs(runtime: Runtime) -> None:
     signs.unsealed_age.set(0 if oldest_us is None else max(0, now_us - oldest_us) / SECOND_US)
     served = runtime.releases.served
     if served is not None:
-        state = served.state
-        signs.rollout_is("none" if state.challenger is None else "ramping" if state.share else "shadow", state.share)
+        signs.rollout_is(_rollout_state(runtime.store, served.state), served.state.share)
     _report_drift(runtime, runtime.settings.places.monitored, now_us)
+
+
+def _rollout_state(store: Store, state: RolloutState) -> str:
+    """One of `metrics.ROLLOUT_STATES`."""
+    if state.challenger is None:
+        newest = read_history(store, limit=1)
+        return "broken" if newest and (newest[0]["who"], newest[0]["action"]) == (WHO, "rollback") else "none"
+    if state.paused:
+        return "paused"
+    if state.why_held is not None:
+        return "held"
+    if state.shadow:
+        return "shadow"
+    return "by_hand" if state.plan is None else "ramping"
 
 
 def _unsealed(store: Store) -> tuple[int, int | None]:

@@ -9,6 +9,9 @@ import pytest
 
 from serving.metrics import ROLLOUT_STATES, Metrics
 from serving.request_context import RequestContext
+from serving.rollouts.controller import WHO
+from serving.rollouts.plan import load_plan
+from serving.rollouts.state import Change, pause, rollback, set_champion, start_rollout
 from serving.store import EVENT_FIELDS, Store
 from serving.vital_signs import report_signs
 from tests.serving.conftest import Running
@@ -121,6 +124,45 @@ def test_drift_is_told_as_the_monitor_wrote_it_down(running, opened):
     assert 'holdfast_drift_inputs{level="moved"} 1.0' in told
     assert 'holdfast_drift_inputs{level="moved_much"} 1.0' in told
     assert 'holdfast_age_seconds{of="drift"}' in told
+
+
+def test_state_of_the_rollout_follows_what_is_done_to_it(running, opened):
+    store, plan = opened.store, load_plan("default").to_json()
+
+    def told():
+        opened.poll()
+        report_signs(opened)
+        lines = [line for line in text(running.metrics).splitlines() if line.startswith("holdfast_rollout_state{")]
+        (state,) = [line.partition('"')[2].partition('"')[0] for line in lines if line.endswith(" 1.0")]
+        return state
+
+    def by(who, why=""):
+        return Change(who, running.now_us, why)
+
+    assert told() == "none"
+    start_rollout(store, "second", 0.25, "salt", by("ann"))
+    assert told() == "by_hand"
+    rollback(store, by("ann"))
+    assert told() == "none"
+    start_rollout(store, "second", 0.0, "salt2", by("ann"))
+    assert told() == "shadow"
+    rollback(store, by("ann"))
+    start_rollout(store, "second", 0.25, "salt3", by("ann"), plan)
+    assert told() in {"ramping", "held"}
+    pause(store, True, by("ann"))
+    assert told() == "paused"
+    rollback(store, by(WHO, "errors: 3 of 4 failed"))
+    assert told() == "broken"
+    set_champion(store, "first", by("ann"))
+    assert told() == "none"
+
+
+def test_look_at_the_gates_is_counted_and_dated():
+    metrics = Metrics()
+    metrics.judged("hold", 1_700_000_000_500_000)
+    metrics.judged("hold", 1_700_000_060_500_000)
+    assert 'holdfast_rollout_verdicts_total{action="hold"} 2.0' in text(metrics)
+    assert "holdfast_rollout_judged_timestamp_seconds 1.7000000605e+09" in text(metrics)
 
 
 @pytest.mark.parametrize("text_of", ["{", "[]", '{"as_of": "yesterday"}', '{"as_of": 3}'])
