@@ -88,7 +88,8 @@ class Gate:
             asked(scope["method"], there)
             caller = OPEN
         else:
-            caller = self._access().caller(_credential(headers))
+            credential = _credential(headers)
+            caller = self._access().caller(credential)
             _refuse_page(caller, origin)
             if origin is not None and caller.origins:
                 await self._answer_page(scope, receive, send, caller, there, origin)

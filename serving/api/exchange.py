@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from serving.access.scopes import CALLER, Caller
 from serving.languages import Language, chosen_language
-from serving.problems import Problem
+from serving.problems import BODY_READ, Problem
 from serving.release import Release
 from serving.runtime import Runtime
 
@@ -78,6 +78,7 @@ async def bytes_of(request: Request) -> bytes:
         if size > limit:
             raise Problem(413, f"the body is larger than {limit} bytes; send less at once")
         parts.append(part)
+    request.scope[BODY_READ] = True
     return b"".join(parts)
 
 
