@@ -24,18 +24,18 @@ from typing import Any
 KNOWN_FAULT = "jinja2==2.11.2"
 """PYSEC-2021-66: a regular expression that can be made to run for ever."""
 
-SECONDS = 90.0
-"""So long at most for each of the two questions."""
+FIRST_S, ALL_S = 25.0, 90.0
+"""So long at most for the question about the known fault, and for all packages."""
 
-Ask = Callable[[Sequence[Path]], list[dict[str, Any]] | None]
+Ask = Callable[[Sequence[Path], float], list[dict[str, Any]] | None]
 
 
-def pip_audit(files: Sequence[Path]) -> list[dict[str, Any]] | None:
+def pip_audit(files: Sequence[Path], seconds: float) -> list[dict[str, Any]] | None:
     """What `pip-audit` says of each package in requirements files; None where it gives no answer in time."""
     command = [sys.executable, "-m", "pip_audit", "--format", "json", "--progress-spinner", "off", "--disable-pip"]
     command += ["--no-deps", "--timeout", "10", *(word for file in files for word in ("-r", str(file)))]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds)
         found = json.loads(done.stdout)
     except (subprocess.TimeoutExpired, ValueError):
         return None
@@ -48,7 +48,7 @@ def service_tells(ask: Ask) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "known.txt"
         file.write_text(f"{KNOWN_FAULT}\n", encoding="utf-8")
-        answered = ask([file])
+        answered = ask([file], FIRST_S)
     return bool(answered) and any(one.get("vulns") for one in answered or ())
 
 
@@ -66,7 +66,7 @@ def faults(answered: list[dict[str, Any]]) -> list[str]:
 
 def audit(files: Sequence[Path], *, required: bool, ask: Ask = pip_audit) -> int:
     """Ask about every package of the files; the exit code."""
-    answered = ask(files) if service_tells(ask) else None
+    answered = ask(files, ALL_S) if service_tells(ask) else None
     if answered is None:
         say("NOT AUDITED: no vulnerability service that knows anything can be reached from here.")
         say("Nothing is said about the locked packages; run `make audit` where pypi.org answers.")

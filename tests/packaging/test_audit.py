@@ -13,7 +13,7 @@ FAULT = {"id": "PYSEC-1", "fix_versions": ["2.0"]}
 def answering(*answers):
     """Answers to the question about the known fault, then to the one about the lock."""
     left = list(answers)
-    return lambda _files: left.pop(0)
+    return lambda _files, _seconds: left.pop(0)
 
 
 def known():

@@ -97,6 +97,8 @@ def test_the_road_from_training_to_a_score_file(line: CommandLine, shop: Workspa
     assert (moved["first"], moved["second"]) == (released["name"], "holdfast-churn 2")
     assert moved["changed"] == moved["written"] == 0  # trained on the same log by the same settings
     assert line.json("monitor", released["name"])["past"]
+    assert not shop.monitored.exists()
+    assert line.json("monitor") == json.loads(shop.monitored.read_text())
     with pytest.raises(ConfigurationError, match="champion already"):
         line.run("promote", "churn", "--version", "1")
 
