@@ -141,7 +141,9 @@ async def stream(url: str, headers: dict[str, str], parts: Iterable[bytes]) -> i
     status = int((await reader.readline()).split()[1])
     sending.cancel()
     await asyncio.gather(sending, return_exceptions=True)
-    writer.close()
+    writer.transport.abort()  # what was not sent is of no use any more
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
     return status
 
 
