@@ -24,7 +24,7 @@ __all__ = ["Ruling", "Verdict", "judge"]
 
 Ruling = Literal["pass", "wait", "hold", "break"]
 
-_CERTAIN = 1e-6
+_CERTAIN = 1e-9
 """Chance of scores all alike, were they spread as the control's, below which they count as a constant."""
 
 _FEWEST_SCORES = 20

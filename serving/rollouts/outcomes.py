@@ -7,6 +7,7 @@ experiment of its own.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +23,8 @@ from serving.store import Store, accepted_events, arm_totals, decisions
 __all__ = ["FigureReader", "compared_arms", "intended_share", "read_outcomes"]
 
 _OUTCOMES_EVERY_US = 60_000_000
-_SCORES_LOOKED_AT = 5_000
+_SCORES_LOOKED_AT = 50
+_ROWS_LOOKED_AT = 20_000
 
 
 def compared_arms(state: RolloutState) -> tuple[str, tuple[str, ...]]:
@@ -71,15 +73,14 @@ class FigureReader:
         )
         if state.shadow:
             return known
-        scores = _score_spreads(self._store, state)
+        scores = _score_spreads(self._store, state, (ours, theirs[0]))
         return Figures(
             known.challenger,
             known.control,
             known.challenger_share,
             known.newest_us,
             self._read_outcomes(state, now_us),
-            scores.get(ours, ScoreSpread()),
-            scores.get(theirs[0], ScoreSpread()),
+            *scores,
         )
 
     def _newest_us(self, experiment: str, arm: str, since_us: int) -> int | None:
@@ -159,27 +160,27 @@ def _revenue_of(row: Mapping[str, Any]) -> ArmTotals:
     return ArmTotals(row["n"], float(row["total"]), float(row["squares"])) if row else ArmTotals()
 
 
-def _score_spreads(store: Store, state: RolloutState) -> dict[str, ScoreSpread]:
-    """Of each arm, among the newest decisions: different customers scored, and those with the most frequent score."""
+def _score_spreads(store: Store, state: RolloutState, arms: tuple[str, str]) -> list[ScoreSpread]:
+    """Of each arm, by its newest scores alone: a release may break at any time."""
+    found = []
     with store.read() as connection:
         last = int(connection.scalar(sa.select(sa.func.max(decisions.c.seq))) or 0)
-        query = (
-            sa.select(
-                decisions.c.arm, decisions.c.churn_probability, sa.func.count(sa.distinct(decisions.c.customer_key))
+        for arm in arms:
+            newest = (
+                sa.select(decisions.c.customer_key, decisions.c.churn_probability)
+                .where(
+                    decisions.c.seq > max(state.decisions_seq, last - _ROWS_LOOKED_AT),
+                    decisions.c.experiment == state.key,
+                    decisions.c.arm == arm,
+                    decisions.c.release == (state.challenger if arm == "challenger" else state.champion),
+                    decisions.c.churn_probability.is_not(None),
+                    decisions.c.kind == "churn",
+                )
+                .order_by(decisions.c.seq.desc())
+                .limit(_SCORES_LOOKED_AT)
             )
-            .where(
-                decisions.c.seq > max(state.decisions_seq, last - _SCORES_LOOKED_AT),
-                decisions.c.experiment == state.key,
-                decisions.c.kind == "churn",
-                decisions.c.release
-                == sa.case((decisions.c.arm == "challenger", state.challenger), else_=state.champion),
-                decisions.c.churn_probability.is_not(None),
-            )
-            .group_by(decisions.c.arm, decisions.c.churn_probability)
-        )
-        rows = connection.execute(query).all()
-    found: dict[str, ScoreSpread] = {}
-    for arm, _, n in rows:
-        known = found.get(arm, ScoreSpread())
-        found[arm] = ScoreSpread(known.n_customers + n, max(known.n_alike, n))
+            rows = connection.execute(newest).all()
+            scores = {row.customer_key: row.churn_probability for row in reversed(rows)}
+            counts = Counter(scores.values()).values()
+            found.append(ScoreSpread(len(scores), max(counts, default=0)))
     return found

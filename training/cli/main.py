@@ -25,6 +25,7 @@ from training.cli import (
     models,
     recommend_commands,
     service,
+    rollout_commands,
     store_commands,
 )
 from training.cli.context import CliContext
@@ -74,6 +75,7 @@ for module in (
     models,
     recommend_commands,
     service,
+    rollout_commands,
     store_commands,
     access_commands,
     key_commands,
