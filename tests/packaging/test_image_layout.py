@@ -1,7 +1,8 @@
 """No image can be built here; so the service runs as the image would run it, in a mount namespace of its own.
 
-Code on PYTHONPATH, user 10001 without capabilities or new privileges, everything read-only but the shop and /tmp. What
-it asks of the kernel is written down and held against what the systemd unit allows.
+The packages of the serving lock alone, code on PYTHONPATH, user 10001 without capabilities or new privileges, everything
+read-only but the shop and /tmp. What it asks of the kernel is written down and held against what the systemd unit
+allows.
 """
 
 import contextlib
@@ -72,13 +73,23 @@ def allowed():
 
 
 @pytest.fixture
-def answers(tmp_path):
+def packages(tmp_path):
+    """An environment made as the image's first stage makes it."""
+    uv, made = [sys.executable, "-m", "uv"], tmp_path / "venv"
+    subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, made], check=True)
+    install = [*uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", made / "bin" / "python"]
+    subprocess.run([*install, "--require-hashes", "-r", ROOT / "requirements" / "serving.txt"], check=True)
+    return made
+
+
+@pytest.fixture
+def answers(tmp_path, packages):
     """What the service answers, how it ended, and the system calls that it made."""
     shop, port = tiny_shop(tmp_path / "shop"), free_port(0)
     shop.release("first")
     for path in (shop.workspace.root, *shop.workspace.root.rglob("*")):
         os.chown(path, NOBODY, NOBODY)
-    told = {"CODE": ROOT, "VENV": Path(sys.prefix).resolve(), "PYTHON": Path(sys.base_prefix).resolve()}
+    told = {"CODE": ROOT, "VENV": packages, "PYTHON": Path(sys.base_prefix).resolve()}
     told |= {"SHOP": shop.workspace.root, "PORT": port}
     environment = {name: str(value) for name, value in told.items()} | {"PATH": os.environ["PATH"]}
     with (tmp_path / "log").open("wb") as log:
