@@ -98,12 +98,12 @@ class Line:
             self._strict_until = now + STRICT_S
         while self._waiting and not self._taken:
             self._taken = self._let_in(self._waiting.popleft(), now)
+        if not self._waiting:
+            self._emptied, self._n_turns = now, 0
         self._turning = self._asked or self._taken or bool(self._waiting)
         self._asked = False
         if self._turning:
             asyncio.get_running_loop().call_soon(self._turn)
-        else:
-            self._emptied, self._n_turns = now, 0
 
     def _let_in(self, one: _Waiting, now: float) -> bool:
         if one.turn.done():  # its caller has gone

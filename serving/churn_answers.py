@@ -13,7 +13,7 @@ import numpy.typing as npt
 from features.compute import FeatureTable
 from features.errors import ArtefactError
 from features.instants import format_instant
-from serving.churn_gathering import Asked, ChurnRequest, Gathered
+from serving.churn_gathering import Asked, ChurnRequest, Gathered, without_histories
 from serving.decisions import Decision
 from serving.explanations import Wanted, explanations
 from serving.forecast_answers import forecast_fields, segment_fields
@@ -57,8 +57,8 @@ def answer_many(runtime: Runtime, gathered: Gathered) -> tuple[list[_Answer], li
 
 def _answered(runtime: Runtime, gathered: Gathered) -> list[tuple[_Answer, Release]]:
     """For each customer the answer and whose it is: of the champion where a challenger failed."""
-    known = known_at(gathered.views, gathered.as_of_us)
-    unknown = Problem(404, "nothing is known of this customer at that instant", code="unknown_customer")
+    gathered, known = _known(runtime, gathered)
+    unknown = _unknown(gathered)
     answers: list[tuple[_Answer, Release]] = [(unknown, one.release) for one in gathered.asked]
     for release in {id(one.release): one.release for one in gathered.asked}.values():
         asked = [one for one in gathered.asked if one.release is release]
@@ -73,6 +73,25 @@ def _answered(runtime: Runtime, gathered: Gathered) -> list[tuple[_Answer, Relea
         for one in asked:
             answers[one.index] = (told.get(one.index, unknown), one.release)
     return answers
+
+
+def _known(runtime: Runtime, gathered: Gathered) -> tuple[Gathered, Mapping[str, Known]]:
+    """What the histories tell; where they cannot be read, what is stored answers in their place."""
+    try:
+        return gathered, known_at(gathered.views, gathered.as_of_us)
+    except Exception as error:
+        instead = without_histories(runtime, gathered)
+        if instead is None:
+            raise
+        log.warning("histories could not be read (%s); stored features stand in", type(error).__name__)
+        return instead, {}
+
+
+def _unknown(gathered: Gathered) -> Problem:
+    if gathered.degraded is not None:
+        detail = "nothing is known of this customer, and the newest events cannot be read just now; ask again later"
+        return Problem(503, detail, headers={"Retry-After": "1"})
+    return Problem(404, "nothing is known of this customer at that instant", code="unknown_customer")
 
 
 def _by_release(
@@ -136,6 +155,9 @@ def _answers(
     for row, one in enumerate(asked):
         score = scores.one(row)
         quality: dict[str, Any] = {"missing_share": round(float(missing[row]), 4), "gate": _gate(release)}
+        quality |= {"degraded": gathered.degraded is not None, "degraded_reason": gathered.degraded}
+        if gathered.degraded is not None:
+            runtime.metrics.degraded.labels("churn", gathered.degraded).inc()
         if stored is not None and release.table is not None:
             quality["unseen_features"] = list(stored.unseen.get(one.customer_key, ()))
         elif one.customer_key in known:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from features.customer_view import CustomerView
 from features.instants import MINUTE_US, format_instant, parse_instant
 from serving.assignment import Arm
+from serving.following import HISTORY_BEHIND, HISTORY_UNREADABLE
 from serving.languages import LANGUAGES, Language
 from serving.problems import Problem
 from serving.release import Release
@@ -16,7 +17,7 @@ from serving.request_context import span
 from serving.runtime import Runtime
 from serving.snapshots import StoredFeatures
 
-__all__ = ["Asked", "ChurnRequest", "Gathered", "gather"]
+__all__ = ["Asked", "ChurnRequest", "Gathered", "gather", "without_histories"]
 
 _CLOCK_SKEW_US = 5 * MINUTE_US  # a snapshot may have been built by a machine whose clock is ahead of ours
 
@@ -62,7 +63,7 @@ class Gathered:
 
     served: who was asked by it, and the champion that stands in where a challenger fails.
     as_of_us, views: of the histories, for fresh answers. stored: by fingerprint, for the releases that answer from
-    stored features.
+    stored features. degraded: why the answer is less than it should be, None where it is not, see serving.following.
     """
 
     request: ChurnRequest
@@ -72,6 +73,7 @@ class Gathered:
     asked: tuple[Asked, ...]
     views: tuple[CustomerView, ...]
     stored: Mapping[str, StoredFeatures]
+    degraded: str | None = None
 
 
 def gather(runtime: Runtime, customer_ids: Sequence[str], request: ChurnRequest) -> Gathered:
@@ -80,7 +82,7 @@ def gather(runtime: Runtime, customer_ids: Sequence[str], request: ChurnRequest)
     Raises:
         Problem: the instant lies in the future, stored features are asked for and there are none, or a table is asked
             for another moment than its own.
-        UnavailableError: no release is loaded, or the store cannot be read.
+        UnavailableError: no release is loaded.
     """
     served, now_us = runtime.served, runtime.clock()
     asked = []
@@ -99,10 +101,26 @@ def gather(runtime: Runtime, customer_ids: Sequence[str], request: ChurnRequest)
     if stored.keys() == releases.keys():
         return Gathered(request, served, now_us, now_us, tuple(asked), (), stored)
     with span("history"):
-        runtime.histories.catch_up()
+        degraded = None if runtime.following.catch_up() else HISTORY_BEHIND
         as_of_us = _as_of(runtime, request, keys, now_us)
-        views = runtime.histories.many(keys)
-    return Gathered(request, served, now_us, as_of_us, tuple(asked), views, stored)
+        gathered = Gathered(request, served, now_us, as_of_us, tuple(asked), (), stored, degraded)
+        try:
+            return replace(gathered, views=runtime.histories.many(keys))
+        except Exception:
+            instead = without_histories(runtime, gathered)
+            if instead is None:
+                raise
+            return instead
+
+
+def without_histories(runtime: Runtime, gathered: Gathered) -> Gathered | None:
+    """The same from stored features alone, for histories that cannot be read; None where these are no answer."""
+    releases = {one.release.fingerprint for one in gathered.asked}
+    found = {fingerprint: runtime.snapshots.of(fingerprint) for fingerprint in releases}
+    stored = {name: one for name, one in found.items() if one is not None and one.as_of_us <= gathered.now_us}
+    if gathered.request.as_of is not None or stored.keys() != releases:
+        return None
+    return replace(gathered, views=(), stored=stored, degraded=HISTORY_UNREADABLE)
 
 
 def _stored(runtime: Runtime, release: Release, request: ChurnRequest, now_us: int) -> StoredFeatures:

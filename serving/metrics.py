@@ -79,6 +79,9 @@ class Metrics:
         self.fallbacks = counter(
             "holdfast_fallbacks", "Predictions that fell back on less.", ["kind", "release", "arm"]
         )
+        self.degraded = counter(
+            "holdfast_degraded_answers", "Answers made from less than there should be to read.", ["kind", "reason"]
+        )
         self.shed = counter("holdfast_shed_requests", "Requests turned away because of load.", ["reason"])
         self.shadowed = counter("holdfast_shadow_requests", "Requests for the shadow release.", ["outcome"])
         self.verdicts = counter("holdfast_rollout_verdicts", "What looks at the gates of a rollout led to.", ["action"])

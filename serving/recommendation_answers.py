@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from features.customer_view import CustomerView
 from features.errors import ArtefactError, FilterError, UnavailableError
 from features.instants import SECOND_US, format_instant
 from serving.churn_answers import model_of
 from serving.decisions import Decision
+from serving.following import HISTORY_BEHIND, HISTORY_UNREADABLE
 from serving.kept_requests import kept_request
 from serving.pages import Page
 from serving.problems import FieldError, Problem
@@ -63,7 +65,7 @@ def recommend(runtime: Runtime, request: RecommendationRequest) -> tuple[dict[st
     Raises:
         Problem: 404, the release recommends nothing; 410, the page before is no longer known; 422, there is no such
             placement, or a filter cannot be followed.
-        UnavailableError: no release is loaded, or the store cannot be read.
+        UnavailableError: no release is loaded.
     """
     customer, visitor = _keys(runtime, request)
     served, key = runtime.served, visitor if customer is None else customer
@@ -97,8 +99,7 @@ def _recommended(
     if request.next_of is not None:
         wanted = replace(wanted, earlier=_page(runtime, request, key).item_ids)
     with span("history"):
-        runtime.histories.catch_up()
-        history = runtime.histories.at_hand(customer, visitor)
+        history, degraded = _history(runtime, customer, visitor)
     latest = runtime.histories.latest_recorded_us
     as_of_us = max(runtime.clock(), *(latest.get(one, -1) + 1 for one in (customer, visitor) if one is not None), 0)
     risk, risk_as_of_us = _risk(runtime, routed.release, customer, as_of_us)
@@ -107,7 +108,7 @@ def _recommended(
     recommendation_id = f"r-{runtime.new_id()}"
     with Counting(runtime.totals, (routed,) if routed.stood_in_for is None else ()) as counting, span("rank"):
         slate = storefront.slate(history, as_of_us, wanted, recipe, risk, recommendation_id=recommendation_id)
-        counting.fallback = slate.fallback
+        counting.fallback = slate.fallback and degraded is None  # that is not the release's doing
         if not slate.finite:
             raise ArtefactError(
                 f"release {routed.release.name} scores no number; take it away: holdfast rollout rollback"
@@ -118,6 +119,9 @@ def _recommended(
     if shadowed(routed):
         as_asked = (None if request.placement == RANK else request.placement, wanted, request.excludes)
         runtime.shadow.hand_over(AskedSlate.of(customer, visitor, as_of_us, as_asked, risk, answer))
+    if degraded is not None:
+        answer |= {"degraded": True, "degraded_reason": degraded}
+        runtime.metrics.degraded.labels("recommendation", degraded).inc()
     answer["freshness"]["churn_probability"] = None if risk_as_of_us is None else format_instant(risk_as_of_us)
     shown = Page(key, request.placement, (*wanted.earlier, *(item.item_id for item in slate.items)))
     runtime.pages.keep(answer["recommendation_id"], shown)
@@ -174,6 +178,16 @@ def _page(runtime: Runtime, request: RecommendationRequest, key: str | None) -> 
             code="page_gone",
         )
     return page
+
+
+def _history(runtime: Runtime, customer: str | None, visitor: str | None) -> tuple[CustomerView | None, str | None]:
+    """Of whom the request names, as far as it can be read, and why the answer is degraded, where it is."""
+    degraded = None if runtime.following.catch_up() else HISTORY_BEHIND
+    try:
+        return runtime.histories.at_hand(customer, visitor), degraded
+    except Exception as error:
+        log.warning("a history could not be read (%s); what is popular stands in", type(error).__name__)
+        return None, HISTORY_UNREADABLE
 
 
 def _risk(runtime: Runtime, release: Release, key: str | None, as_of_us: int) -> tuple[float | None, int | None]:
@@ -262,5 +276,7 @@ def _answer(
         },
         "experiment": experiment_of(routed),
         "model": model_of(release, "recommender"),
+        "degraded": False,
+        "degraded_reason": None,
         "expires_at": format_instant(as_of_us + runtime.settings.recommendation_ttl_s * SECOND_US),
     }

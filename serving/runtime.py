@@ -22,6 +22,7 @@ from serving.access.key_ring import KeyRing
 from serving.access.limits import Limits
 from serving.access.tokens import Tokens
 from serving.decisions import DecisionLog
+from serving.following import Following
 from serving.histories import Histories, SealedHistory
 from serving.identities import Identities
 from serving.intake import EventIntake
@@ -80,7 +81,11 @@ class Runtime:
     kept_answers: KeptAnswers
     pages: Pages = field(default_factory=Pages)
     closing: ExitStack = field(default_factory=ExitStack, repr=False)
+    following: Following = field(init=False, repr=False)
     _shown: set[str] = field(default_factory=set, repr=False)
+
+    def __post_init__(self) -> None:
+        self.following = Following(self.histories)
 
     @classmethod
     def open(

@@ -107,6 +107,8 @@ CHURN: dict[str, Any] = {
     "data_quality": {
         "missing_share": 0.06,
         "gate": "passed",
+        "degraded": False,
+        "degraded_reason": None,
         "events_count": 112,
         "last_event_at": "2026-02-27T18:02:11Z",
     },
@@ -241,6 +243,8 @@ RECOMMENDED: dict[str, Any] = {
     },
     "experiment": {"key": "none", "arm": "champion"},
     "model": {**_MODEL, "name": "recommender"},
+    "degraded": False,
+    "degraded_reason": None,
     "expires_at": "2026-03-01T09:35:00Z",
 }
 

@@ -1,0 +1,53 @@
+"""Keeping the histories in step with the store, and going on from what is in memory while it cannot be read."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from features.errors import HoldfastError
+from serving.histories import Histories
+
+__all__ = ["HISTORY_BEHIND", "HISTORY_UNREADABLE", "Following"]
+
+HISTORY_BEHIND = "history_behind"
+"""Why an answer is degraded: the store cannot be read, so that the newest events may be missing in it."""
+
+HISTORY_UNREADABLE = "history_unreadable"
+"""Why an answer is degraded: it comes from stored features, or for a slate from what is popular, and no history."""
+
+log = logging.getLogger("holdfast.histories")
+
+_SHORTEST_PAUSE_S = 1.0
+_PAUSE_TIMES = 10  # at most a tenth of the time is lost in waiting for a store that hangs
+
+
+class Following:
+    """Asks the store for new events before each answer; after a failure not again for a while. Used by one thread."""
+
+    def __init__(self, histories: Histories, clock: Callable[[], float] = time.monotonic) -> None:
+        self._histories = histories
+        self._clock = clock
+        self._not_before: float | None = None
+
+    def catch_up(self) -> bool:
+        """Whether every event accepted until now is in the histories."""
+        began = self._clock()
+        if self._not_before is not None and began < self._not_before:
+            return False
+        try:
+            self._histories.catch_up()
+        except (HoldfastError, SQLAlchemyError) as error:
+            now = self._clock()
+            if self._not_before is None:
+                why = str(error) if isinstance(error, HoldfastError) else type(error).__name__
+                log.warning("answers may lack the newest events: %s", why)
+            self._not_before = now + max(_SHORTEST_PAUSE_S, _PAUSE_TIMES * (now - began))
+            return False
+        if self._not_before is not None:
+            log.warning("the newest events are in the answers again")
+            self._not_before = None
+        return True
