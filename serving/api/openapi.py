@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 
+from serving.access.scopes import CALLS as RULES
 from serving.api import examples
 from serving.api.bodies import EventBody, EventsBody, RankBody, RecommendationBody, ScoreBatchBody, SimilarBody
 from serving.languages import LANGUAGES
@@ -40,6 +41,7 @@ class Call:
     problems: tuple[int, ...] = ()
     tag: str = "Operations"
     has_texts: bool = False
+    repeatable: bool = False
 
     def curl(self) -> str:
         """A line to try it with."""
@@ -136,7 +138,7 @@ CALLS = (
     Call("post", "/v1/events", "Events in, at most 500. Acknowledged means on disk; event_id makes it idempotent. "
          "Each event is an Event; a faulty one is rejected by itself. One with customer_id and anonymous_id, as of a "
          "login, gives the customer what the visitor did before.", 202, examples.EVENTS_TAKEN, EventsBody,
-         examples.EVENTS_BODY, problems=_ALL, tag="Events"),
+         examples.EVENTS_BODY, problems=(*_ALL, 409), tag="Events", repeatable=True),
     Call("get", "/v1/releases", "The releases in memory, and those that were refused.", 200, examples.RELEASES,
          problems=(503,)),
     Call("get", "/v1/rollouts", "How traffic is split, and every change of it.", 200, examples.ROLLOUTS,
@@ -146,6 +148,22 @@ CALLS = (
          problems=(503,)),
     Call("get", "/metrics", "Prometheus' text format.", 200, "# HELP holdfast_requests_total Answered requests."),
 )  # fmt: skip
+
+
+_KEYS = {
+    "key": {"type": "http", "scheme": "bearer", "description": "a key, or a token where the shop's sign-on gives them"},
+    "keyHeader": {"type": "apiKey", "in": "header", "name": "X-Api-Key", "description": "the same key"},
+}
+"""How callers show who they are; on loopback the same machine's need not."""
+
+_SCOPES = {(method.lower(), path.replace(":path}", "}")): rule.scope for (method, path), rule in RULES.items()}
+_REFUSALS = (401, 403, 429)
+_REPEATED = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "the same key and body get the first answer again, for a day; another body is 422",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+}
 
 
 @cache
@@ -165,7 +183,7 @@ def document() -> dict[str, Any]:
         "servers": [{"url": "/"}],
         "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "paths": paths,
-        "components": {"schemas": _schemas()},
+        "components": {"schemas": _schemas(), "securitySchemes": _KEYS},
     }
 
 
@@ -175,6 +193,8 @@ def _operation(call: Call) -> dict[str, Any]:
         for name in ("customer_id", "item_id")
         if f"{{{name}}}" in call.path
     ] + [{"name": name, "in": "query", "description": text, "schema": {"type": "string"}} for name, text in call.query]
+    if call.repeatable:
+        parameters.append(_REPEATED)
     if call.has_texts:
         language = {"name": "Accept-Language", "in": "header", "description": _LANGUAGE, "schema": {"type": "string"}}
         parameters.append(language)
@@ -188,7 +208,8 @@ def _operation(call: Call) -> dict[str, Any]:
     if call.has_texts:
         said = {"description": "the language of the texts", "schema": {"type": "string", "enum": list(LANGUAGES)}}
         answers[str(call.status)]["headers"] = {"Content-Language": said}
-    for status in call.problems:
+    scope = _SCOPES[call.method, call.path]
+    for status in (*call.problems, *(() if scope is None else _REFUSALS)):
         schema = {"$ref": "#/components/schemas/Problem"}
         answers[str(status)] = {"description": "A problem", "content": {_PROBLEM: {"schema": schema}}}
     name = call.path.strip("/").replace("v1/", "").translate(str.maketrans("/:{}", "____"))
@@ -200,6 +221,8 @@ def _operation(call: Call) -> dict[str, Any]:
         "x-codeSamples": [{"lang": "Shell", "label": "curl", "source": call.curl()}],
         "responses": answers,
     }
+    if scope is not None:
+        operation["security"] = [{name: [scope]} for name in _KEYS]
     if parameters:
         operation["parameters"] = parameters
     if call.body is not None:
