@@ -1,8 +1,8 @@
 """No image can be built here; so the service runs as the image would run it, in a mount namespace of its own.
 
 The packages of the serving lock alone, code on PYTHONPATH, user 10001 without capabilities or new privileges,
-everything read-only but the shop and /tmp. What it asks of the kernel is written down and held against what the systemd unit
-allows.
+everything read-only but the shop and /tmp. What it asks of the kernel is written down and held against what the unit
+of systemd allows.
 """
 
 import contextlib
