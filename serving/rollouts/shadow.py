@@ -36,12 +36,15 @@ Asked = AskedScore | AskedSlate
 class ShadowLimits:
     """What a shadow may take.
 
-    queue: requests that wait. answer_s, start_s: how long one answer and the start may take. memory_bytes: of address
-    space. pause_s, longest_pause_s: before it is started again, doubled with each failure without an answer between.
+    queue: requests that wait. busy_share: of one core, what it takes at most; what comes in meanwhile waits, or is
+    dropped. answer_s, start_s: how long one answer and the start may take; on a machine without a free core both take
+    long. memory_bytes: of address space. pause_s, longest_pause_s: before it is started again, doubled with each
+    failure without an answer between.
     """
 
     queue: int = 256
-    answer_s: float = 5.0
+    busy_share: float = 0.25
+    answer_s: float = 30.0
     start_s: float = 300.0
     memory_bytes: int = 8 << 30
     pause_s: float = 1.0
@@ -162,8 +165,10 @@ class _Feed:
                     return 0
                 _check_ready(child.ask(self._setting.described(self.target.release), self._limits.start_s))
                 while (asked := self._waiting.get()) is not None:
-                    self._answered(asked, child.ask(asked.line(), self._limits.answer_s))
+                    answer = child.ask(asked.line(), self._limits.answer_s)
+                    self._answered(asked, answer)
                     n_answered += 1
+                    self._closing.wait(answer.get("busy_s", 0.0) * (1.0 / self._limits.busy_share - 1.0))
         except Exception as error:  # whatever it was, it happened to the shadow alone
             if not self._closing.is_set():
                 why = str(error) if isinstance(error, ShadowLostError) else type(error).__name__

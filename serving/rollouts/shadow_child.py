@@ -5,6 +5,7 @@ What it is given and what it says are single lines of JSON over a socket that is
 
 from __future__ import annotations
 
+import os
 import resource
 import socket
 import subprocess
@@ -30,7 +31,10 @@ class ShadowLostError(Exception):
 
 
 class ShadowChild:
-    """A running process. It ends when this object is closed, or when its parent is gone, whose socket it reads."""
+    """A running process, which gets the processor when nobody else wants it, and so much address space.
+
+    It ends when this object is closed, or when its parent is gone, whose socket it reads.
+    """
 
     def __init__(self, command: Sequence[str], memory_bytes: int) -> None:
         self._left = b""
@@ -44,6 +48,7 @@ class ShadowChild:
             theirs.close()
         with suppress(ProcessLookupError):  # it ended at once; the first question will tell
             resource.prlimit(self._process.pid, resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+            os.sched_setscheduler(self._process.pid, os.SCHED_IDLE, os.sched_param(0))
 
     @property
     def pid(self) -> int:

@@ -10,6 +10,7 @@ import ctypes
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -36,7 +37,6 @@ from serving.storefronts import Storefronts
 
 __all__ = ["described", "main"]
 
-_LESS_URGENT = 10
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 _FIRST_TO_GO = "1000"
 
@@ -68,7 +68,9 @@ def main() -> None:
             return
         out.write(orjson.dumps({"ready": True}) + b"\n")
         while line := lines.readline():
-            out.write(orjson.dumps(answers.answer(orjson.loads(line))) + b"\n")
+            started = time.process_time()
+            answer = answers.answer(orjson.loads(line))
+            out.write(orjson.dumps(answer | {"busy_s": time.process_time() - started}) + b"\n")
 
 
 def opened(told: Mapping[str, Any]) -> ShadowAnswers:
@@ -95,8 +97,7 @@ def opened(told: Mapping[str, Any]) -> ShadowAnswers:
 
 
 def _step_back() -> None:
-    """Be the one that waits for the processor, that the system ends first, and that does not outlive its parent."""
-    os.nice(_LESS_URGENT)
+    """Take one thread, be what the system ends first where memory is short, and do not outlive the parent."""
     pa.set_cpu_count(1)
     with suppress(OSError):  # other systems have neither; there the parent's closed socket ends it
         Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO, encoding="ascii")

@@ -148,6 +148,17 @@ def test_whatever_goes_wrong_is_an_error_of_the_shadow(beside: Beside, fault: st
     assert (one.n_requests, one.n_errors, sum(one.probabilities)) == (1, 1, 0)
 
 
+def test_it_takes_its_share_of_a_core_alone(beside: Beside) -> None:
+    working = "print(json.dumps({'error': 'x', 'seconds': 0.01, 'busy_s': 0.02}), flush=True)"
+    shadow = beside.start(program(working), replace(LIMITS, busy_share=0.2))
+    for number in range(6):
+        shadow.hand_over(score(number))
+    beside.wait_for(lambda counted: counted["failed"] == 1)
+    started = time.monotonic()
+    beside.wait_for(lambda counted: counted["failed"] == 6)
+    assert time.monotonic() - started > 4 * 0.08  # each 0.02 s of work is followed by four times as much of rest
+
+
 def test_one_that_eats_memory_is_stopped_by_its_limit(beside: Beside) -> None:
     shadow = beside.start(program("x = bytearray(4 << 30)"))
     shadow.hand_over(score())
