@@ -63,7 +63,7 @@ class KeyRing:
 
     @property
     def origins(self) -> frozenset[str]:
-        """The origins of all pages that a publishable key names."""
+        """The origins of all pages that a publishable key names, but for revoked ones."""
         return self._origins
 
     def refresh(self) -> None:
@@ -81,7 +81,8 @@ class KeyRing:
             self._keys[key.key_id] = key, _caller(key)
             self._revision = row["revision"]
         if rows:
-            self._origins = frozenset().union(*(caller.origins for _, caller in list(self._keys.values())))
+            alive = (caller.origins for key, caller in self._keys.values() if key.revoked_us is None)
+            self._origins = frozenset().union(*alive)
         self._read_at = started
 
     def caller(self, text: str) -> Caller:

@@ -1,6 +1,7 @@
 """Settings of the service come from a mapping; the command that serves carries them and keeps the network out."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,3 +37,40 @@ def test_a_wrong_setting_is_refused_by_name(name: str, value: str, message: str)
 def test_the_workspace_must_be_given() -> None:
     with pytest.raises(ConfigurationError, match="HOLDFAST_WORKSPACE"):
         service_settings({"PATH": "/bin"})
+
+
+@pytest.mark.parametrize(
+    ("given", "asks"),
+    [
+        ({}, False),
+        ({"host": "localhost"}, False),
+        ({"host": "0.0.0.0"}, True),
+        ({"host": "10.0.0.7"}, True),
+        ({"access": "keys"}, True),
+        ({"host": "0.0.0.0", "access": "keys", "allow_open_access": True}, True),
+        ({"host": "0.0.0.0", "allow_open_access": True}, False),
+        ({"host": "0.0.0.0", "access": "open", "allow_open_access": True}, False),
+    ],
+)
+def test_keys_are_asked_for_wherever_others_could_call(given: dict[str, Any], asks: bool) -> None:
+    assert ServiceSettings(Path("shop"), **given).asks_for_keys == asks
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"host": "0.0.0.0", "access": "open"}, "HOLDFAST_ALLOW_OPEN_ACCESS"),
+        ({"access": "none"}, "HOLDFAST_ACCESS must be one of keys, open"),
+        ({"jwt_algorithm": "RS256", "jwt_key": "key.pem"}, "tokens need all of HOLDFAST_JWT_ALGORITHM"),
+        (dict.fromkeys(("jwt_algorithm", "jwt_key", "jwt_audience", "jwt_issuer"), "none"), "HOLDFAST_JWT_ALGORITHM"),
+        ({"customer_per_minute": 0}, "at least 1"),
+    ],
+)
+def test_access_that_would_be_open_or_half_set_is_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        ServiceSettings(Path("shop"), **given)
+
+
+def test_a_number_that_may_be_left_out_is_read_as_a_number() -> None:
+    given = {"HOLDFAST_WORKSPACE": "shop", "HOLDFAST_CUSTOMER_PER_MINUTE": "60"}
+    assert service_settings(given).customer_per_minute == 60

@@ -102,3 +102,6 @@ def test_scopes_imply_what_they_say_and_the_origins_are_those_of_all_pages(store
     assert (rollout, predict) == ({"rollout", "audit"}, {"predict"})
     assert ring.caller(page).visitors_alone
     assert ring.origins == {PAGE}
+    revoke_key(stores[1], page.partition(".")[0], NOW_US)
+    ring.refresh()
+    assert ring.origins == set()
