@@ -139,6 +139,13 @@ class Releases:
         self._looked_at: dict[str, tuple[object, Refusal, str]] = {}
         self._refused = refused
 
+    def exists(self, name: str) -> bool:
+        """Whether a release of this name is at hand; it may still be refused when it is loaded."""
+        try:
+            return (self._resolve(name) / MANIFEST).is_file()
+        except (HoldfastError, OSError):
+            return False
+
     def update(self, state: RolloutState) -> None:
         """Load what the state names and is not loaded, then serve it; on a refusal go on serving what is served.
 

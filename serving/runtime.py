@@ -196,6 +196,10 @@ class Runtime:
             raise UnavailableError(self.why_not_ready())
         return served
 
+    def machine_clock(self) -> int:
+        """UTC microseconds by the machine's own clock, which leads rollouts whatever day the shop is in."""
+        return self.clock() - self.settings.clock_shift_us
+
     def why_not_ready(self) -> str:
         """What is missing before the service can answer."""
         if self.releases.refusals:
@@ -209,7 +213,7 @@ class Runtime:
         Raises:
             UnavailableError: the store cannot be read now; what is served goes on.
         """
-        now_us = self.clock() - self.settings.clock_shift_us  # a rollout is led by the machine's own clock
+        now_us = self.machine_clock()
         judged = self.controller.poll(now_us)
         if judged is not None:
             self.metrics.judged(judged.action, now_us)

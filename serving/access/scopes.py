@@ -73,7 +73,7 @@ class Rule:
 
 PUBLIC = Rule(None)
 _PREDICT, _RECOMMEND, _EVENTS, _AUDIT = Rule("predict"), Rule("recommend"), Rule("events"), Rule("audit")
-_LISTS = Rule("predict", everybody=True)
+_LISTS, _ROLLOUT = Rule("predict", everybody=True), Rule("rollout", everybody=True)
 
 CALLS: Mapping[tuple[str, str], Rule] = {
     ("GET", "/v1/customers/{customer_id:path}/churn"): _PREDICT,
@@ -89,6 +89,14 @@ CALLS: Mapping[tuple[str, str], Rule] = {
     ("POST", "/v1/events"): _EVENTS,
     ("GET", "/v1/releases"): _AUDIT,
     ("GET", "/v1/rollouts"): _AUDIT,
+    ("POST", "/v1/rollouts"): _ROLLOUT,
+    ("GET", "/v1/rollouts/served"): Rule("audit", everybody=True),
+    ("POST", "/v1/rollouts/current:step"): _ROLLOUT,
+    ("POST", "/v1/rollouts/current:promote"): _ROLLOUT,
+    ("POST", "/v1/rollouts/current:rollback"): _ROLLOUT,
+    ("POST", "/v1/rollouts/current:approve"): _ROLLOUT,
+    ("POST", "/v1/rollouts/current:pause"): _ROLLOUT,
+    ("POST", "/v1/rollouts/current:resume"): _ROLLOUT,
     ("GET", "/metrics"): _AUDIT,
     ("GET", "/livez"): PUBLIC,
     ("GET", "/readyz"): PUBLIC,

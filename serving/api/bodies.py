@@ -30,8 +30,12 @@ __all__ = [
     "EventBody",
     "EventsBody",
     "RankBody",
+    "ReasonedBody",
     "RecommendationBody",
+    "RolloutBody",
+    "RolloutChangeBody",
     "ScoreBatchBody",
+    "ServedQuery",
     "SimilarBody",
     "SinceQuery",
     "WorkListQuery",
@@ -179,6 +183,40 @@ class SinceQuery(_Body):
 
     since: Cursor | None = None
     limit: int = Field(default=500, ge=1, le=MAX_LISTED)
+
+
+ReleaseName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")]
+Why = Annotated[str, Field(max_length=500)]
+
+
+class RolloutBody(_Body):
+    """A rollout of a release: by a shipped plan, or by hand from a share on; 0 is a shadow."""
+
+    release: ReleaseName
+    plan: str = Field(default="default", min_length=1, max_length=64)
+    share: float | None = Field(default=None, ge=0.0, le=1.0)
+    older: bool = False
+    why: Why = ""
+
+
+class RolloutChangeBody(_Body):
+    """A change of the rollout under way; with a `revision`, only if nobody changed it since."""
+
+    why: Why = ""
+    revision: int | None = Field(default=None, ge=1, le=_INT64)
+
+
+class ReasonedBody(RolloutChangeBody):
+    """A change that goes past the gates: it needs a reason."""
+
+    why: str = Field(min_length=1, max_length=500)
+
+
+class ServedQuery(_Body):
+    """A customer, and an instant; without one, now."""
+
+    customer_id: Id
+    at: Instant | None = None
 
 
 class EventsBody(_Body):

@@ -13,7 +13,6 @@ __all__ = [
     "PROBLEM",
     "RECOMMENDED",
     "RELEASES",
-    "ROLLOUTS",
     "SCHEMAS",
     "SIMILAR",
     "WARNINGS",
@@ -305,24 +304,6 @@ RELEASES: dict[str, Any] = {
             "release": "r-0c77e1d2a943",
             "reason": "sha256",
             "detail": "churn/churn.json was altered: its sha256 differs; copy the release again",
-        }
-    ],
-}
-
-_STATE = {"champion": "r-5f0c2a9d11be", "share": 0.0, "salt": "", "revision": 1}
-
-ROLLOUTS: dict[str, Any] = {
-    "current": _STATE,
-    "history": [
-        {
-            "at": "2026-02-28T04:10:00Z",
-            "seq": 1,
-            "who": "ada",
-            "action": "set_champion",
-            "before": {},
-            "after": _STATE,
-            "why": "first release",
-            "figures": {},
         }
     ],
 }

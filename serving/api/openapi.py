@@ -14,8 +14,18 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 
 from serving.access.scopes import CALLS as RULES
-from serving.api import examples
-from serving.api.bodies import EventBody, EventsBody, RankBody, RecommendationBody, ScoreBatchBody, SimilarBody
+from serving.api import examples, rollout_examples
+from serving.api.bodies import (
+    EventBody,
+    EventsBody,
+    RankBody,
+    ReasonedBody,
+    RecommendationBody,
+    RolloutBody,
+    RolloutChangeBody,
+    ScoreBatchBody,
+    SimilarBody,
+)
 from serving.languages import LANGUAGES
 from serving.problems import Problem
 
@@ -95,6 +105,8 @@ _SLATE_QUERY = (
     ("next_of", "the recommendation_id of the page before"),
 )
 _ALL = (400, 413, 415, 422, 503)
+_BODIES = (ScoreBatchBody, RecommendationBody, RankBody, SimilarBody, EventsBody, EventBody, RolloutBody,
+           RolloutChangeBody, ReasonedBody)  # fmt: skip
 TAGS = {
     "CRM": "Who is about to leave, why, and what to do about it.",
     "Storefront": "What to show to whom.",
@@ -141,8 +153,24 @@ CALLS = (
          examples.EVENTS_BODY, problems=(*_ALL, 409), tag="Events", repeatable=True),
     Call("get", "/v1/releases", "The releases in memory, and those that were refused.", 200, examples.RELEASES,
          problems=(503,)),
-    Call("get", "/v1/rollouts", "How traffic is split, and every change of it.", 200, examples.ROLLOUTS,
-         problems=(503,)),
+    Call("get", "/v1/rollouts", "How traffic is split, what the gates say, and every change.", 200,
+         rollout_examples.ROLLOUTS, problems=(503,)),
+    Call("post", "/v1/rollouts", "Roll a release out: by a plan that the service leads and its gates may end, "
+         "or by hand from a share on.", 201, rollout_examples.ROLLOUT_CHANGED, RolloutBody,
+         {"release": "r-8e21c4f7a05b", "plan": "default", "why": "new season"}, problems=(*_ALL, 409)),
+    Call("get", "/v1/rollouts/served", "What served a customer at a time, by the promotion log and the hash.", 200,
+         rollout_examples.SERVED,
+         query=(("customer_id", "the outside id"), ("at", "an ISO-8601 instant with an offset; without it, now")),
+         example_path="/v1/rollouts/served?customer_id=17850&at=2026-03-01T09:30:00Z", problems=(404, 422, 503)),
+    *(Call("post", f"/v1/rollouts/current:{name}", summary, 200, rollout_examples.ROLLOUT_CHANGED, kind,
+           {"why": "seen enough", "revision": 4}, problems=(*_ALL, 409)) for name, summary, kind in (
+        ("step", "End the step of the plan now, whatever its gates say.", ReasonedBody),
+        ("promote", "Make the challenger the champion now, whatever its gates say.", ReasonedBody),
+        ("rollback", "Take the challenger away, or go back to the champion before.", RolloutChangeBody),
+        ("approve", "Let a step end that waits for a person.", RolloutChangeBody),
+        ("pause", "Keep the plan at its step; a gate that breaks ends it all the same.", RolloutChangeBody),
+        ("resume", "Let a paused plan go on.", RolloutChangeBody),
+    )),
     Call("get", "/livez", "Alive.", 200, {"status": "alive"}),
     Call("get", "/readyz", "Ready, and by which release.", 200, {"status": "ready", "release": "r-5f0c2a9d11be"},
          problems=(503,)),
@@ -234,7 +262,7 @@ def _operation(call: Call) -> dict[str, Any]:
 def _schemas() -> dict[str, Any]:
     place = "#/components/schemas/{model}"
     schemas: dict[str, Any] = {"Problem": schema_of(examples.PROBLEM) | {"examples": [examples.PROBLEM]}}
-    for body in (ScoreBatchBody, RecommendationBody, RankBody, SimilarBody, EventsBody, EventBody):
+    for body in _BODIES:
         schema = body.model_json_schema(ref_template=place)
         schemas |= schema.pop("$defs", {})
         schemas[body.__name__] = schema

@@ -51,6 +51,8 @@ def test_every_call_stands_in_one_of_the_described_groups() -> None:
     assert {path for path, tags in placed.items() if tags == {"Operations"}} == {
         "/v1/releases",
         "/v1/rollouts",
+        "/v1/rollouts/served",
+        *(f"/v1/rollouts/current:{name}" for name in ("step", "promote", "rollback", "approve", "pause", "resume")),
         "/livez",
         "/readyz",
         "/metrics",

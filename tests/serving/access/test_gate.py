@@ -22,6 +22,7 @@ from tests.tiny_shop import NOW_US, TinyShop
 
 SCOPES = ("predict", "recommend", "events", "rollout", "admin", "audit")
 EVERYBODY = "everybody"
+ROLLOUT_CHANGES = ("step", "promote", "rollback", "approve", "pause", "resume")
 ASKS = {
     ("get", "/v1/customers/{customer_id}/churn"): "predict",
     ("post", "/v1/churn/score:batch"): "predict",
@@ -36,6 +37,9 @@ ASKS = {
     ("post", "/v1/events"): "events",
     ("get", "/v1/releases"): "audit",
     ("get", "/v1/rollouts"): "audit",
+    ("get", "/v1/rollouts/served"): "audit",
+    ("post", "/v1/rollouts"): "rollout",
+    **{("post", f"/v1/rollouts/current:{name}"): "rollout" for name in ROLLOUT_CHANGES},
     ("get", "/metrics"): "audit",
     ("get", "/livez"): EVERYBODY,
     ("get", "/readyz"): EVERYBODY,
@@ -52,6 +56,8 @@ BODIES: dict[str, Any] = {
             {"event_id": "e1", "anonymous_id": "v1", "kind": "login", "occurred_at": "2024-02-01T00:00:00Z"},
         ],
     },
+    "/v1/rollouts": {"release": "second"},
+    **{f"/v1/rollouts/current:{name}": {"why": "a test"} for name in ROLLOUT_CHANGES},
 }
 
 
