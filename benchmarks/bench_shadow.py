@@ -123,7 +123,8 @@ def main() -> None:
         make_releases(workspace, base)
         asked = calls(ids)
         port = free_port(3350)
-        command = serve_command(ServiceSettings(workspace.root, release=CHAMPION, port=port))
+        settings = ServiceSettings(workspace.root, release=CHAMPION, port=port, max_wait_ms=60_000)  # nothing is shed
+        command = serve_command(settings)
         with started(list(command.argv), command.env, port, "/readyz", folder / "service.log") as server:
             store = Store.open(workspace.store)
             set_champion(store, CHAMPION, by("the champion"))

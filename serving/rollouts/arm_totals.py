@@ -2,7 +2,8 @@
 
 A row is a stretch of at most a minute of one worker, and never reaches over a change of the rollout: figures since a
 step began are the sum of the rows that began since. The worker that began a row writes all of it each time, so that a
-write which is tried again counts nothing twice.
+write which is tried again counts nothing twice. Rows that are an hour old become one, so that a rollout of weeks is
+read as quickly as one of an hour.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ import json
 import logging
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 import orjson
 import sqlalchemy as sa
 
-from features.instants import MINUTE_US
+from features.errors import UnavailableError
+from features.instants import DAY_US, HOUR_US, MINUTE_US
 from serving.rollouts.arm_figures import N_PROBABILITY_BINS, ArmFigures, latency_bucket, probability_bin
 from serving.store import Store, arm_totals
 
@@ -28,6 +30,7 @@ log = logging.getLogger("holdfast.rollouts")
 
 _FLUSH_S = 1.0
 _ROWS_KEPT = 1_000
+_KEPT_US = 90 * DAY_US
 _KEY = ("experiment", "minute_us", "release", "arm", "worker")
 _DELETE = sa.delete(arm_totals).where(*(arm_totals.c[name] == sa.bindparam(f"of_{name}") for name in _KEY))
 _INSERT = sa.insert(arm_totals)
@@ -60,13 +63,6 @@ class _Tally:
     sum_overlap: float = 0.0
     changed: bool = True
 
-    def row(self, key: _Key, worker: str) -> dict[str, Any]:
-        """As the store keeps it."""
-        values = {name: value for name, value in vars(self).items() if name != "changed"}
-        for name in ("latency", "probabilities", "band_moves"):
-            values[name] = json.dumps(values[name])
-        return key._asdict() | {"worker": worker} | values
-
 
 class Compared(NamedTuple):
     """What a shadow answered beside the champion, for the same request: probabilities and bands, or slates."""
@@ -90,7 +86,7 @@ class ArmTotals:
         self._worker = worker
         self._lock = threading.Lock()
         self._tallies: dict[_Key, _Tally] = {}
-        self._began_us = clock()
+        self._turned_us = self._began_us = self._condensed_us = clock()
         self._revision = -1
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(flush_s,), name="arm-totals", daemon=True)
@@ -100,7 +96,7 @@ class ArmTotals:
         """Begin new rows where the rollout is of another revision than before: it changed at this instant."""
         with self._lock:
             if revision != self._revision:
-                self._revision, self._began_us = revision, at_us
+                self._revision, self._turned_us, self._began_us = revision, at_us, at_us
 
     def answered(
         self,
@@ -162,14 +158,33 @@ class ArmTotals:
             return
         try:
             with self._store.write() as connection:
-                connection.execute(_DELETE, [{f"of_{name}": row[name] for name in _KEY} for row in rows])
-                connection.execute(_INSERT, rows)
+                _write(connection, rows, rows)
         except Exception as error:  # figures that are late hold a rollout up; they never fail an answer
             log.warning("totals of %d arms were not written: %s; trying again", len(rows), type(error).__name__)
             with self._lock:
                 for key in told:
                     if key in self._tallies:
                         self._tallies[key].changed = True
+            return
+        self._condense()
+
+    def _condense(self) -> None:
+        """Once an hour: join the rows since the last change that are an hour old, and drop those of 90 days ago."""
+        now_us, turned_us = self._clock(), self._turned_us
+        if now_us - self._condensed_us < HOUR_US:
+            return
+        of_mine = (arm_totals.c.worker == self._worker, arm_totals.c.minute_us >= turned_us)
+        query = sa.select(arm_totals).where(*of_mine, arm_totals.c.minute_us < now_us - HOUR_US)
+        try:
+            with self._store.write() as connection:
+                connection.execute(sa.delete(arm_totals).where(arm_totals.c.minute_us < now_us - _KEPT_US))
+                rows = connection.execute(query).mappings().all()
+                if rows:
+                    _write(connection, rows, _joined(rows, self._worker))
+        except UnavailableError as error:
+            log.warning("totals of arms were not joined: %s; trying again", error)
+        else:
+            self._condensed_us = now_us
 
     def _changed(self) -> tuple[list[dict[str, Any]], list[_Key]]:
         now_us = self._clock()
@@ -177,7 +192,7 @@ class ArmTotals:
             if abs(now_us - self._began_us) >= MINUTE_US:
                 self._began_us = now_us
             changed = {key: tally for key, tally in self._tallies.items() if tally.changed}
-            rows = [tally.row(key, self._worker) for key, tally in changed.items()]
+            rows = [_row(key, self._worker, tally) for key, tally in changed.items()]
             for tally in changed.values():
                 tally.changed = False
             open_rows = {key: tally for key, tally in self._tallies.items() if key.minute_us == self._began_us}
@@ -186,6 +201,30 @@ class ArmTotals:
                 log.error("totals of %d arms are lost: the store takes no writes", lost)
             self._tallies = dict(list(changed.items())[-_ROWS_KEPT:]) | open_rows
         return rows[-_ROWS_KEPT:], list(changed)[-_ROWS_KEPT:]
+
+
+def _row(key: _Key, worker: str, figures: _Tally | ArmFigures) -> dict[str, Any]:
+    """As the store keeps it."""
+    values = {each.name: getattr(figures, each.name) for each in fields(ArmFigures)}
+    for name in ("latency", "probabilities", "band_moves"):
+        values[name] = json.dumps(values[name])
+    return key._asdict() | {"worker": worker} | values
+
+
+def _joined(rows: Sequence[sa.RowMapping], worker: str) -> list[dict[str, Any]]:
+    """One row for each arm of each release, which began when the first of its rows did."""
+    found: dict[tuple[str, str, str], tuple[int, ArmFigures]] = {}
+    for row in rows:
+        key = row["experiment"], row["release"], row["arm"]
+        began_us, figures = found.get(key, (row["minute_us"], _NOTHING))
+        found[key] = min(began_us, row["minute_us"]), figures + _figures(row)
+    return [_row(_Key(*key, began_us), worker, figures) for key, (began_us, figures) in found.items()]
+
+
+def _write(connection: sa.Connection, old: Sequence[Mapping[Any, Any]], new: Sequence[dict[str, Any]]) -> None:
+    """Rows in the place of others, or of themselves as they were."""
+    connection.execute(_DELETE, [{f"of_{name}": row[name] for name in _KEY} for row in old])
+    connection.execute(_INSERT, new)
 
 
 def read_arm_figures(store: Store, experiment: str, since_us: int) -> dict[str, ArmFigures]:

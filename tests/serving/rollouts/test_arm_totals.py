@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
-from features.instants import MINUTE_US
+from features.instants import DAY_US, HOUR_US, MINUTE_US
 from serving.rollouts.arm_totals import ArmTotals, Compared, read_arm_figures
-from serving.store import Store
+from serving.store import Store, arm_totals
 
 WHO = ("rollout-s", "second", "challenger")
 
@@ -93,6 +94,37 @@ def test_rows_are_of_a_minute_and_never_reach_over_a_change_of_the_rollout(store
     totals.close()
     since = {at: read_arm_figures(store, "rollout-s", at) for at in (0, step_us, step_us + 1, clock.now_us + 1)}
     assert [found["challenger"].n_requests if found else 0 for found in since.values()] == [4, 3, 1, 0]
+
+
+def test_rows_of_an_hour_ago_become_one_and_those_of_a_season_ago_go(store: Store) -> None:
+    clock = Held()
+    totals = never_by_itself(store, clock)
+    totals.answered("rollout-before", "first", "challenger")
+    totals._flush()
+    clock.now_us += 100 * DAY_US
+    totals._flush()
+    totals.answered(*WHO)  # before the step
+    totals._flush()
+    clock.now_us += MINUTE_US
+    step_us = clock.now_us
+    totals.turn(7, step_us)
+    for _ in range(36):
+        totals.answered(*WHO, seconds=0.001, probabilities=(0.5,))
+        totals.answered("rollout-s", "first", "control")
+        totals._flush()
+        clock.now_us += 5 * MINUTE_US
+    with store.read() as connection:
+        began = connection.scalars(sa.select(arm_totals.c.minute_us).where(arm_totals.c.arm == "challenger")).all()
+    assert len(began) <= 1 + 1 + 24  # before the step, the joined one, and at most two hours
+    since = read_arm_figures(store, "rollout-s", step_us)
+    one = since["challenger"]
+    assert (one.n_requests, sum(one.latency.values()), one.probabilities[25]) == (36, 36, 36)
+    assert since["control"].n_requests == 36
+    assert read_arm_figures(store, "rollout-s", 0)["challenger"].n_requests == 37
+    assert read_arm_figures(store, "rollout-before", 0) == {}
+    last_hour = read_arm_figures(store, "rollout-s", clock.now_us - HOUR_US)
+    assert last_hour["challenger"].n_requests == 11  # began 10, 15, ... 60 minutes ago: at the flush before the answer
+    totals.close()
 
 
 def test_a_store_that_is_locked_for_a_while_costs_nothing(store: Store, tmp_path: Path) -> None:
