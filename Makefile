@@ -11,7 +11,7 @@ export BENTOML_DO_NOT_TRACK := True
 export OPENBLAS_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check postgres lint audit sbom types unit bench bench-features bench-import bench-train bench-batch-scoring bench-recommend-speed bench-known-answers bench-reasons bench-slates bench-evidence bench-access bench-swap bench-shadow bench-http bench-sizing bench-cdnow bench-shop-churn bench-shop-recommendations bench-churn-tables bench-off-policy bench-published-tables lock clean
+.PHONY: help install demo test check postgres lint audit sbom types unit bench bench-features bench-import bench-train bench-batch-scoring bench-recommend-speed bench-known-answers bench-reasons bench-slates bench-evidence bench-access bench-swap bench-overload bench-shadow bench-http bench-sizing bench-cdnow bench-shop-churn bench-shop-recommendations bench-churn-tables bench-off-policy bench-published-tables lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
@@ -62,7 +62,7 @@ types: $(READY)
 unit: $(READY)
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not (slow or service or packaging or realdata)"
 
-BENCHES := bench-features bench-import bench-train bench-batch-scoring bench-recommend-speed bench-http bench-known-answers bench-reasons bench-slates bench-evidence bench-access bench-swap bench-shadow bench-sizing
+BENCHES := bench-features bench-import bench-train bench-batch-scoring bench-recommend-speed bench-http bench-known-answers bench-reasons bench-slates bench-evidence bench-access bench-swap bench-overload bench-shadow bench-sizing
 
 bench: $(READY) ## every benchmark that needs no files of a real shop, to the end; fails where any limit is missed
 	@missed=; for one in $(BENCHES); do $(MAKE) --no-print-directory $$one || missed="$$missed $$one"; done; \
@@ -95,6 +95,9 @@ bench-slates: $(READY)
 
 bench-evidence: $(READY) ## false alarms of rollouts looked at all the time, harms stopped, hashing
 	$(BIN)/python -m benchmarks.bench_evidence
+
+bench-overload: $(READY) ## four times what a worker carries for SECONDS (60), 20 stops under load, 20 workers killed
+	$(BIN)/python -m benchmarks.bench_overload $(if $(SECONDS),--seconds $(SECONDS))
 
 bench-swap: $(READY) ## 20 releases swapped in 60 s under load, beside a run without
 	$(BIN)/python -m benchmarks.bench_swap

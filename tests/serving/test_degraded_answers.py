@@ -50,7 +50,8 @@ def both(running: Running, monkeypatch: pytest.MonkeyPatch, *names: str) -> list
             await client.get("/metrics"),
         ]
 
-    return running.run(ask)
+    answers: list[httpx.Response] = running.run(ask)
+    return answers
 
 
 def test_answers_are_not_degraded_while_all_is_well(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
