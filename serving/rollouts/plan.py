@@ -70,7 +70,7 @@ class Limits:
     shift_held: float = 0.25
     shift_broken: float = 1.0
     moved_borne: float = 0.3
-    dropped_borne: float = 0.5
+    dropped_borne: float = 0.9
     min_customers: int = 500
     purchases_borne: float = 0.01
 

@@ -194,7 +194,7 @@ def test_in_the_shadow_bands_that_move_hold_and_nobody_is_counted() -> None:
 
 
 def test_a_shadow_that_is_asked_too_little_is_not_believed() -> None:
-    asked = arm(band_moves={"low>low": 1_000}, n_dropped=1_001)
+    asked = arm(band_moves={"low>low": 1_000}, n_dropped=9_001)
     assert rulings(changed(challenger=asked), 0.0)["band_moves"] == "hold"
 
 
