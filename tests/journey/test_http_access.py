@@ -64,7 +64,9 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     folder = tmp_path_factory.mktemp("guarded")
     shop = tiny_shop(folder / "shop")
     shop.release("first")
-    settings = ServiceSettings(shop.workspace.root, release="first", port=free_port(0), workers=2, access="keys")
+    settings = ServiceSettings(
+        shop.workspace.root, release="first", port=free_port(0), workers=2, access="keys", max_wait_ms=60_000
+    )
     (folder / "sitecustomize.py").write_text(WATCHER)
     watched = folder / "code.txt"
     watched.touch()

@@ -129,6 +129,6 @@ def test_no_outside_id_is_in_the_store_or_the_log(running: Running, caplog: pyte
         running.run(talk)
     path = running.shop.workspace.store
     Store.open(path).close()
-    assert "secret" not in caplog.text
+    assert "secret-" not in caplog.text
     for file in path.parent.glob(f"{path.name}*"):
-        assert b"secret" not in file.read_bytes()
+        assert b"secret-" not in file.read_bytes()

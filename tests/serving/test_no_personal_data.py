@@ -86,7 +86,8 @@ def test_nothing_planted_is_found_in_logs_metrics_and_errors(shop: TinyShop, wri
     store = Store.open(shop.workspace.store)
     known = bearer(key_of(store, "admin", now_us=NOW_US))
     store.close()
-    running = Running(shop, ServiceSettings(shop.workspace.root, release="first", access="keys", rollout_poll_ms=50))
+    settings = ServiceSettings(shop.workspace.root, release="first", access="keys", max_wait_ms=60_000)
+    running = Running(shop, settings)
 
     async def talk(client: httpx.AsyncClient) -> tuple[dict[int, int], list[str], str]:
         statuses: dict[int, int] = {}

@@ -1,6 +1,7 @@
 """Role x route x owner: over every call of the API document, nobody may what is not written down here by hand."""
 
 import asyncio
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,7 @@ def guarded(shop: TinyShop, tmp_path: Path) -> Any:
         release="first",
         rollout_poll_ms=20,
         access="keys",
+        max_wait_ms=60_000,
         jwt_algorithm="HS256",
         jwt_key=str(tmp_path / "jwt"),
         jwt_audience=AUDIENCE,
@@ -226,6 +228,14 @@ def test_a_route_that_is_in_no_table_is_refused_to_everybody() -> None:
 def test_every_route_stands_in_the_table_and_nothing_else_does() -> None:
     served = {(method, route.path) for route in _routes() for method in (route.methods or set()) - {"HEAD"}}
     assert set(CALLS) == served
+
+
+def test_the_gate_and_the_router_find_the_same_route() -> None:
+    """Each address fits one pattern alone, so that whoever looks for the rule and for the endpoint finds the same."""
+    patterns = {route.path: route.path_regex for route in _routes()}
+    for path in patterns:
+        address = re.sub(r"{[^}]*}", "a", path)
+        assert [other for other, pattern in patterns.items() if pattern.match(address)] == [path]
 
 
 @pytest.mark.slow
