@@ -36,6 +36,8 @@ log = logging.getLogger("holdfast")
 REQUEST_TIMEOUT_S = 20.0
 """Below BentoML's own limit (service.py), so that a late answer is a problem in our shape."""
 
+OPENED_LOOK_S = 0.05
+
 SIGNS_EVERY_S = 5.0
 """How often the gauges are set."""
 
@@ -88,6 +90,11 @@ class Warming:
             self.admission.report()
             await self._pause(settings.rollout_poll_ms / 1_000)
 
+    async def opened(self) -> None:
+        """Wait until the runtime is open, or it is known why it is not."""
+        while self.runtime is None and self._failure is None:
+            await asyncio.sleep(OPENED_LOOK_S)
+
     async def _look(self, runtime: Runtime) -> None:
         """How the service is doing, every few seconds."""
         if time.monotonic() - self._looked >= SIGNS_EVERY_S and not self.admission.leaving:
@@ -139,6 +146,8 @@ def create_app(
         admission.limit(app.state.settings.max_wait_ms)
         Leaving(admission, metrics).listen(app.state.settings.drain_s)
         task = asyncio.create_task(warming.run(app.state.settings))
+        if metrics.n_workers():  # others answer: nobody is to meet a worker that cannot yet
+            await warming.opened()
         try:
             yield
         finally:
