@@ -109,11 +109,11 @@ class Workspace:
         return self.store_url or self.root / "service.db"
 
     @property
-    def truth(self) -> Path:
-        """What only a simulation knows; no feature reads it."""
-        return self.root / "truth"
-    @property
     def limits(self) -> Path:
         """How often callers called lately, where the store is a file; nothing that a backup needs."""
         return self.root / "limits.db"
 
+    @property
+    def truth(self) -> Path:
+        """What only a simulation knows; no feature reads it."""
+        return self.root / "truth"

@@ -24,8 +24,8 @@ from training.cli import (
     key_commands,
     models,
     recommend_commands,
-    service,
     rollout_commands,
+    service,
     store_commands,
 )
 from training.cli.context import CliContext
