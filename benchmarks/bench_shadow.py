@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import statistics
 import tempfile
 import time
@@ -148,7 +149,8 @@ def traces(store: Store) -> int:
         )
 
 
-def _row(name: str, runs: Sequence[Run]) -> dict[str, Any]:
+def _row(name: str, runs: Sequence[Run], rate: float, of_shadow: float) -> dict[str, Any]:
+    """`cpu_us` is of the service for a request, the shadow's process left out."""
     return {
         "run": name,
         "requests": sum(len(run.took) + run.broken for run in runs),
@@ -157,7 +159,7 @@ def _row(name: str, runs: Sequence[Run]) -> dict[str, Any]:
         "p50_ms": statistics.median(run.quantile(0.5) for run in runs),
         "p99_ms": statistics.median(run.quantile(0.99) for run in runs),
         "max_ms": max(run.quantile(1.0) for run in runs),
-        "cores": statistics.median(run.cpu_share for run in runs),
+        "cpu_us": 1e6 * (statistics.median(run.cpu_share for run in runs) - of_shadow) / rate,
     }
 
 
@@ -165,7 +167,8 @@ def report(alone: Sequence[Run], beside: Sequence[Shadowed], traces: int, rate: 
     """The table, and whether anything was lost."""
     shadowed = [one.run for one in beside]
     figures = sum((one.figures for one in beside), ArmFigures())
-    rows = [_row("without a shadow", alone), _row("with a shadow", shadowed)]
+    cores = statistics.median(one.cores for one in beside)
+    rows = [_row("without a shadow", alone, rate, 0.0), _row("with a shadow", shadowed, rate, cores)]
     handed = figures.n_requests + figures.n_dropped
     limits = {
         "0 requests failed": not any(run.failed for run in (*alone, *shadowed)),
@@ -179,11 +182,14 @@ def report(alone: Sequence[Run], beside: Sequence[Shadowed], traces: int, rate: 
         for run, other in zip(alone, shadowed, strict=True)
     ]
     notes = [
-        f"{len(alone)} rounds of {seconds:.0f} s each by turns, {rate:,.0f} requests a second, one worker",
+        (
+            f"{len(alone)} rounds of {seconds:.0f} s each by turns, {rate:,.0f} requests a second, one worker; "
+            f"load of the machine at the end {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+        ),
         (
             f"the shadow was handed {handed:,}, answered {figures.n_requests:,} and dropped {figures.n_dropped:,} "
             f"({figures.n_dropped / max(handed, 1):.1%}); {max(one.rss_mib for one in beside):,.0f} MiB resident, "
-            f"{statistics.median(one.cores for one in beside):.2f} of a core, which it yields to others"
+            f"{cores:.2f} of a core, which it yields to others"
         ),
         f"p50 / p99 in ms of each round, without and with: {'; '.join(each)}",
         *limit_words(limits),
