@@ -54,6 +54,7 @@ class Warming:
         self._metrics = metrics
         self._looked = -SIGNS_EVERY_S
         self._failure: str | None = None
+        self._refreshing: asyncio.Task[None] | None = None
 
     def why_not_ready(self) -> str:
         """What the service is waiting for."""
@@ -76,7 +77,8 @@ class Warming:
                 if self.runtime is None:
                     self.runtime = await to_thread.run_sync(self._open, settings)
                 else:
-                    await to_thread.run_sync(self.runtime.poll)
+                    await to_thread.run_sync(self.runtime.follow)
+                    self._refresh(self.runtime)
                 await self._look(self.runtime)
                 self._failure = None
             except HoldfastError as error:
@@ -89,6 +91,19 @@ class Warming:
                 self._metrics.out_of_step.inc()
             self.admission.report()
             await self._pause(settings.rollout_poll_ms / 1_000)
+
+    def _refresh(self, runtime: Runtime) -> None:
+        """Begin to follow what is scored beforehand, unless that is still under way; tell how it went the last time."""
+        last = self._refreshing
+        if last is None or last.done():
+            self._refreshing = asyncio.create_task(to_thread.run_sync(runtime.refresh))
+            if last is not None:
+                last.result()
+
+    async def settle(self) -> None:
+        """Wait for what is still being scored."""
+        if self._refreshing is not None:
+            await asyncio.gather(self._refreshing, return_exceptions=True)
 
     async def opened(self) -> None:
         """Wait until the runtime is open, or it is known why it is not."""
@@ -153,6 +168,7 @@ def create_app(
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+            await warming.settle()
             await to_thread.run_sync(warming.close)
             if tracing is not None:
                 await to_thread.run_sync(tracing.close)

@@ -208,7 +208,16 @@ class Runtime:
         return "no release is set; make one and set it, then this service loads it by itself"
 
     def poll(self) -> None:
-        """Look at the rollout and follow its state, the snapshots and their scores, and the books; called often.
+        """Follow all that others change: the rollout, then what is scored beforehand.
+
+        Raises:
+            UnavailableError: the store cannot be read now; what is served goes on.
+        """
+        self.follow()
+        self.refresh()
+
+    def follow(self) -> None:
+        """Look at the rollout and follow its state; called often, by one thread.
 
         Raises:
             UnavailableError: the store cannot be read now; what is served goes on.
@@ -223,6 +232,12 @@ class Runtime:
             self.totals.turn(state.revision, max(now_us, state.step_started_us or 0))
             self.shadow.follow(shadow_of(self.releases.served))
             self._report_shares()
+
+    def refresh(self) -> None:
+        """Follow the snapshots and their scores, and the books.
+
+        Scores of a large shop take a while to work out: this may run beside `follow`, so that no rollback waits for it.
+        """
         served = self.releases.served
         releases = () if served is None else (served.champion, served.challenger)
         self.snapshots.poll([one.table for one in releases if one is not None and one.table is not None])

@@ -1,5 +1,6 @@
 """What a running service holds: who answers whom, what is shown of it, and what a failed start gives back."""
 
+import asyncio
 import gc
 import shutil
 import threading
@@ -159,3 +160,26 @@ def test_a_name_is_given_though_another_thread_takes_the_last_one_in_between() -
     names = [ids() for _ in range(1_000)]
     assert len(set(names)) == 1_000
     assert all(len(name) == 32 for name in names)
+
+
+def test_a_rollback_does_not_wait_for_scores_that_are_being_worked_out(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = threading.Event()
+    monkeypatch.setattr(Runtime, "refresh", lambda _: over.wait(20))
+
+    async def talk(client: httpx.AsyncClient) -> list[str]:
+        store, seen = running.runtime.store, []
+        for change, n_releases in (
+            (lambda: start_rollout(store, "second", 0.5, "s", BY), 2),
+            (lambda: rollback(store, BY), 1),
+        ):
+            change()
+            while len((await client.get("/v1/releases")).json()["releases"]) != n_releases:
+                await asyncio.sleep(0.02)
+            seen.append(running.runtime.served.state.key)
+        over.set()
+        return seen
+
+    monkeypatch.setattr(Runtime, "poll", Runtime.follow)  # the first one, while opening
+    assert running.run(talk) == ["rollout-s", "none"]
