@@ -89,6 +89,7 @@ class Load:
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         """One request; the connection if it stays open. Connecting is no part of the time it takes."""
         if streams is not None and streams[0].at_eof():  # closed between two requests: nothing was under way
+            streams[1].close()
             streams = None
         try:
             reader, writer = streams or await asyncio.open_connection("127.0.0.1", self.port)
@@ -184,7 +185,7 @@ def overload(server: Server, calls: Sequence[bytes], seconds: float) -> dict[str
     return limits
 
 
-async def _until(load: Load, server: Server, *, stop: bool, after_s: float) -> float:
+async def until(load: Load, server: Server, *, stop: bool, after_s: float) -> float:
     """Load with SIGTERM for the service, or SIGKILL for one of its workers, in the middle; when that one was gone."""
     victims = workers_of(server.pid)
     sending = asyncio.create_task(load.send())
@@ -223,7 +224,7 @@ def stopped_under_load(workspace: Workspace, release: str, calls: Sequence[bytes
         command = serve_command(ServiceSettings(workspace.root, release=release, port=port))
         with started(list(command.argv), command.env, port, "/readyz", log) as server:
             load = Load(port, calls, seconds=_PATIENCE_S, callers=16, rate=100.0)
-            uvloop.run(_until(load, server, stop=True, after_s=1.5))
+            uvloop.run(until(load, server, stop=True, after_s=1.5))
         outcomes = load.run.outcomes
         lost += outcomes[LOST] + sum(n for outcome, n in outcomes.items() if outcome.startswith("5"))
         answered += outcomes["200"] + outcomes["429"]
@@ -243,7 +244,7 @@ def killed_under_load(workspace: Workspace, release: str, calls: Sequence[bytes]
         for number in range(kills):
             wait_for_workers(port, server.pid, 2)
             load = Load(port, calls, seconds=15.0, callers=16, rate=40.0)
-            gone = uvloop.run(_until(load, server, stop=False, after_s=1.5))
+            gone = uvloop.run(until(load, server, stop=False, after_s=1.5))
             began = time.perf_counter()
             wait_for_workers(port, server.pid, 2)
             failed = sum(n for outcome, n in load.run.outcomes.items() if outcome not in {"200", "429"})
