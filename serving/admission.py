@@ -41,6 +41,8 @@ STRICT_S = 1.0
 MOST_AT_ONCE = 512
 """Requests that wait in the line or, once let in, for something: a commit, a thread, the rest of their body."""
 
+_SMOOTHING = 0.1
+
 _NEVER_SHED = frozenset({"/livez", "/readyz", "/metrics"})
 _OPERATING = "/v1/rollouts"
 """Who takes a release back must get through most of all while the service is in trouble."""
@@ -64,6 +66,7 @@ class Line:
         self._waiting: deque[_Waiting] = deque()
         self._emptied, self._n_turns = 0.0, 0  # when nobody waited, last, and turns since then
         self._strict_until = 0.0
+        self._turn_s = 0.0
         self._began = self._earliest = 0.0  # of this turn; when those who begin in it came, at the earliest
         self._taken = False  # one was let in this turn
         self._asked = False  # somebody came in this turn
@@ -84,13 +87,21 @@ class Line:
         if not self._taken and not self._waiting:
             self._taken = True
             return True
+        if self._waiting and self._began < self._strict_until and self._wait_s() > self.limit_s:
+            self._strict_until = self._began + STRICT_S
+            return False  # now rather than later
         one = _Waiting(self._earliest, asyncio.get_running_loop().create_future())
         self._waiting.append(one)
         return await one.turn
 
+    def _wait_s(self) -> float:
+        """How long the next one in the line would wait, as turns have lasted of late."""
+        return (len(self._waiting) + 1) * self._turn_s
+
     def _turn(self) -> None:
         """Runs once a turn, before all that came in the turn before."""
         now = self._clock()
+        self._turn_s += _SMOOTHING * (now - self._began - self._turn_s)
         self._earliest, self._began = self._began, now
         self._taken = False
         self._n_turns += 1
