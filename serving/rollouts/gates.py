@@ -28,6 +28,7 @@ _CERTAIN = 1e-9
 """Chance of scores all alike, were they spread as the control's, below which they count as a constant."""
 
 _FEWEST_SCORES = 20
+_NO_SCORES = "nobody asks for scores"
 _TENTHS = 10
 
 
@@ -78,6 +79,8 @@ def _sample_ratio(asked: _Asked) -> Verdict:
     if outcomes is None:
         return Verdict("sample_ratio", "wait", "the customers of the arms were not counted yet")
     counts = (outcomes.challenger_purchases.n, outcomes.control_purchases.n)
+    if counts[0] and not counts[1] and _nothing_left(asked):
+        return Verdict("sample_ratio", "pass", "nobody is held out to compare with")
     found = sample_ratio(counts, (share, 1.0 - share), alpha=asked.plan.limits.ratio_alpha)
     told = {"n_challenger": counts[0], "n_control": counts[1], "log_evidence": found.log_evidence}
     words = f"{counts[0]:,} customers against {counts[1]:,}, intended {share:.4g} to {1.0 - share:.4g}"
@@ -112,6 +115,8 @@ def _missing_features(asked: _Asked) -> Verdict:
 def _latency(asked: _Asked) -> Verdict:
     """Slow answers as a share of those that were timed; then the 95% quantile, which can hold and never breaks."""
     limits, (ours, theirs) = asked.plan.limits, (asked.figures.challenger, asked.figures.control)
+    if _idle(asked, lambda arm: sum(arm.latency.values())):
+        return Verdict("latency", "pass", "answers of this kind are not timed: batches, or a shadow of stored features")
     slow = latency_bucket(limits.slow_ms / 1e3)
     verdict = _share_gate(
         asked,
@@ -173,6 +178,8 @@ def _score_shift(asked: _Asked) -> Verdict:
     limits, least = asked.plan.limits, asked.step.min_requests
     mine, its = (np.array(arm.probabilities, np.int64) for arm in (asked.figures.challenger, asked.figures.control))
     n, n_control = int(mine.sum()), int(its.sum())
+    if _idle(asked, _n_scores):
+        return Verdict("score_shift", "pass", _NO_SCORES)
     if min(n, n_control) < least:
         words = f"{n:,} churn probabilities against {n_control:,}; {least:,} of each are wanted"
         return Verdict("score_shift", "wait", words, {"n": n, "n_control": n_control})
@@ -210,9 +217,8 @@ def _constant_scores(asked: _Asked) -> Verdict:
         f"{mine.n_alike:,} of {mine.n_customers:,} have the same score, {its.n_alike:,} of {its.n_customers:,} before"
     )
     if mine.n_customers < _FEWEST_SCORES or its.n_customers < _FEWEST_SCORES:
-        asks = figures.challenger.probabilities
-        idle = figures.challenger.n_requests >= asked.step.min_requests and not sum(asks)
-        return Verdict("constant_scores", "pass" if idle else "wait", "nobody asks for scores" if idle else words, told)
+        idle = _idle(asked, _n_scores)
+        return Verdict("constant_scores", "pass" if idle else "wait", _NO_SCORES if idle else words, told)
     if mine.n_alike < mine.n_customers:
         return Verdict("constant_scores", "pass", words, told)
     by_chance = math.exp(mine.n_customers * math.log(its.n_alike / its.n_customers))
@@ -229,8 +235,8 @@ def _band_moves(asked: _Asked) -> Verdict:
             f"the shadow was too busy or too slow for {dropped:.1%} of the requests, above {limits.dropped_borne:.1%}"
         )
         return Verdict("band_moves", "hold", words, told | {"dropped_share": dropped})
-    if not n and ours.n_requests >= least and not sum(ours.probabilities):
-        return Verdict("band_moves", "pass", "nobody asks for scores", told)
+    if _idle(asked, _n_scores):
+        return Verdict("band_moves", "pass", _NO_SCORES, told)
     if moved is None or n < least:
         return Verdict("band_moves", "wait", f"{n:,} bands compared; {least:,} are wanted", told)
     most = sorted(((count, move) for move, count in ours.band_moves.items() if len(set(move.split(">"))) > 1))[::-1][:2]
@@ -292,6 +298,16 @@ def _too_few(asked: _Asked, gate: str) -> Verdict | None:
         return None
     words = f"outcomes of {counts[0]:,} customers against {counts[1]:,}; {least:,} of each are wanted"
     return Verdict(gate, "wait", words, {"n": counts[0], "n_control": counts[1]})
+
+
+def _idle(asked: _Asked, count: Callable[[ArmFigures], int]) -> bool:
+    """Whether both arms were asked enough, and never for what is counted: there is nothing to judge."""
+    arms = (asked.figures.challenger, asked.figures.control)
+    return all(arm.n_requests >= asked.step.min_requests and not count(arm) for arm in arms)
+
+
+def _n_scores(arm: ArmFigures) -> int:
+    return sum(arm.probabilities)
 
 
 def _nothing_left(asked: _Asked) -> bool:

@@ -52,7 +52,7 @@ def intended_share(state: RolloutState) -> float:
 
 
 class FigureReader:
-    """Reads the figures of the step under way; outcomes, which cost a join, once a minute."""
+    """Reads the figures of the step under way; outcomes, which cost a join, once a minute when there are some."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -93,7 +93,8 @@ class FigureReader:
 
     def _read_outcomes(self, state: RolloutState, now_us: int) -> Outcomes:
         step, known = (state.key, state.share, state.step), self._outcomes
-        if known is None or known[0] != step or not 0 <= now_us - known[1] < _OUTCOMES_EVERY_US:
+        empty = known is None or 0 in (known[2].challenger_purchases.n, known[2].control_purchases.n)
+        if known is None or empty or known[0] != step or not 0 <= now_us - known[1] < _OUTCOMES_EVERY_US:
             known = self._outcomes = (step, now_us, read_outcomes(self._store, state))
         return known[2]
 

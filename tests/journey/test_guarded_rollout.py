@@ -190,3 +190,24 @@ def test_a_release_that_goes_bad_is_rolled_back_within_an_interval_and_five_seco
         stood_in = [told for at, _, told in traffic.seen if "stood_in_for" in told]
         assert {told["release"] for told in stood_in} == {"first"}
         assert stood_in
+
+
+def test_a_sound_release_goes_from_the_shadow_to_champion_by_itself(service: Guarded) -> None:
+    store = Store.open(service.shop.workspace.store, lock_timeout_ms=10_000)
+    service.fault.unlink(missing_ok=True)
+    change = Change("ada", time.time_ns() // 1_000, "a test")
+    gates = ("errors", "fallbacks")
+    steps = tuple(Step(share, 0.03, min_requests=50, gates=gates) for share in (0.0, 0.5, 1.0))
+    set_champion(store, "first", change)
+    with Traffic(service.url) as traffic:
+        start_rollout(store, "second", 0.0, secrets.token_hex(4), change, RolloutPlan(steps).to_json())
+        until(lambda: getattr(read_rollout(store), "champion", None) == "second", 90)
+        time.sleep(1.5)
+        newest = time.monotonic()
+        time.sleep(1.0)
+    made = read_history(store, 4)
+    store.close()
+    assert [row["action"] for row in made] == ["finish", "step", "step", "start"]
+    assert {row["who"] for row in made[:3]} == {"controller"}
+    assert {status for _, status, _ in traffic.seen} == {200}
+    assert {told["release"] for at, _, told in traffic.seen if at > newest} == {"second"}

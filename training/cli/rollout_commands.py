@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from features.errors import ArtefactError, ConfigurationError
+from features.errors import ArtefactError, ConfigurationError, HoldfastError
 from features.instants import format_instant, parse_instant
 from training.cli.context import CliContext
 
@@ -225,8 +225,11 @@ def watch(
             decision = controller.look(now_us)
             if decision is not None:
                 typer.echo(f"{format_instant(now_us)} {decision.action}: {decision.why}")
-            for moved in follow_champion(store, session.workspace, getpass.getuser(), now_us):
-                typer.echo(f"{format_instant(now_us)} {moved.name} version {moved.version} is MLflow's champion")
+            try:
+                for moved in follow_champion(store, session.workspace, getpass.getuser(), now_us):
+                    typer.echo(f"{format_instant(now_us)} {moved.name} version {moved.version} is MLflow's champion")
+            except HoldfastError as error:  # the registry is behind for now; the next look tries again
+                typer.secho(str(error), fg=typer.colors.YELLOW, err=True)
             if once:
                 return
             time.sleep(interval_s)

@@ -104,9 +104,12 @@ def test_gross_failure_needs_no_control() -> None:
     assert rulings(Figures(arm(12, n_errors=12), newest_us=NOW_US))["errors"] == "break"
 
 
-@pytest.mark.parametrize(("share", "ruling"), [(1.0, "pass"), (0.5, "wait")])
-def test_at_a_hundred_percent_an_empty_hold_out_is_not_waited_for(share: float, ruling: str) -> None:
-    assert rulings(changed(control=ArmFigures()), share)["errors"] == ruling
+def test_at_a_hundred_percent_an_empty_hold_out_is_not_waited_for() -> None:
+    alone = changed(control=ArmFigures(), outcomes=outcomes((900, 90), (0, 0)))
+    everybody = rulings(dataclasses.replace(alone, challenger_share=1.0 - 1e-9), 1.0)
+    assert (everybody["errors"], everybody["sample_ratio"]) == ("pass", "pass")
+    half = rulings(alone, 0.5)
+    assert (half["errors"], half["sample_ratio"]) == ("wait", "hold")
 
 
 @pytest.mark.parametrize(
@@ -147,10 +150,17 @@ def test_a_constant_breaks_where_the_control_tells_customers_apart() -> None:
     assert rulings(changed(challenger_scores=same, control_scores=same))["constant_scores"] == "hold"
 
 
-def test_a_shop_that_asks_for_no_scores_is_not_held_up_by_them() -> None:
-    idle = arm(probabilities=(0,) * N_PROBABILITY_BINS)
+@pytest.mark.parametrize("share", [0.0, 0.25])
+def test_a_shop_that_asks_for_no_scores_or_for_batches_alone_is_not_held_up(share: float) -> None:
+    idle = arm(probabilities=(0,) * N_PROBABILITY_BINS, latency={})
     figures = changed(challenger=idle, control=idle, challenger_scores=ScoreSpread(), control_scores=ScoreSpread())
-    assert rulings(figures)["constant_scores"] == "pass"
+    assert set(rulings(figures, share).values()) == {"pass"}
+    one_sided = dataclasses.replace(figures, control=arm())
+    assert {gate for gate, ruling in rulings(one_sided, 0.25).items() if ruling == "wait"} == {
+        "latency",
+        "score_shift",
+        "constant_scores",
+    }
 
 
 @pytest.mark.parametrize(
