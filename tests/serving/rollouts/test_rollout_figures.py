@@ -19,7 +19,7 @@ NOW_US = 1_700_000_000_000_000
 BY = Change("ada", NOW_US, "a test")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     if request.param == "postgresql":
         server: PostgresServer = request.getfixturevalue("postgres")
