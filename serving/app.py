@@ -104,6 +104,7 @@ class Warming:
         """Wait for what is still being scored."""
         if self._refreshing is not None:
             await asyncio.gather(self._refreshing, return_exceptions=True)
+            self._refreshing = None
 
     async def opened(self) -> None:
         """Wait until the runtime is open, or it is known why it is not."""
