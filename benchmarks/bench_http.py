@@ -116,7 +116,7 @@ def started(argv: list[str], env: dict[str, str], port: int, path: str, log: Pat
 def start_all(stack: ExitStack, workspace: Workspace, release: str, folder: Path) -> tuple[Server, Server, Server]:
     """Ours, plain Starlette, and `mlflow models serve`, one worker each."""
     port = free_port(3310)
-    command = serve_command(ServiceSettings(workspace.root, release=release, port=port))
+    command = serve_command(ServiceSettings(workspace.root, release=release, port=port, max_wait_ms=60_000))
     ours = stack.enter_context(started(list(command.argv), command.env, port, "/readyz", folder / "ours.log"))
     port = free_port(3320)
     argv = [sys.executable, "-m", "uvicorn", "benchmarks.plain_starlette:create", "--factory", "--port", str(port)]

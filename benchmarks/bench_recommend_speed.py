@@ -8,6 +8,7 @@ Run: python -m benchmarks.bench_recommend_speed [--only fit request million batc
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 import os
 import statistics
@@ -128,7 +129,8 @@ def request_cost(scale: float) -> Part:
         quiet = {"OPENBLAS_NUM_THREADS": "1"}
         port = free_port(3410)
         shift = AS_OF_US - time.time_ns() // 1_000
-        command = serve_command(ServiceSettings(folder / "shop", release="r-bench", port=port, clock_shift_us=shift))
+        settings = ServiceSettings(folder / "shop", release="r-bench", port=port, clock_shift_us=shift)
+        command = serve_command(dataclasses.replace(settings, max_wait_ms=60_000))  # callers that never pause wait
         ours = stack.enter_context(started(list(command.argv), command.env | quiet, port, "/readyz", folder / "a.log"))
         plain, one_thread = (stack.enter_context(plain_server(folder, threads)) for threads in (os.cpu_count() or 1, 1))
         asked = [f"c{row:07d}" for row in np.unique(world.customers)[:500]]

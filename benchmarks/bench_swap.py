@@ -235,7 +235,7 @@ def main() -> None:
         expected = expected_scores(workspace, make_releases(workspace, base), ids)
         asked = calls([one for one in ids if one in expected["swap-a"]])
         port = free_port(3340)
-        command = serve_command(ServiceSettings(workspace.root, release="swap-a", port=port))
+        command = serve_command(ServiceSettings(workspace.root, release="swap-a", port=port, max_wait_ms=60_000))
         with started(list(command.argv), command.env, port, "/readyz", folder / "service.log") as server:
             rate = affordable(server, asked)
             store = Store.open(workspace.store)
