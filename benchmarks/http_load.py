@@ -14,6 +14,8 @@ from typing import Any
 import psutil
 
 CONCURRENCY = 8
+PAUSE_S = 0.02
+"""Between two connections that are opened: of many at once, the process that wakes first would take all."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,9 @@ async def _measure(port: int, pid: int, calls: Iterator[bytes], seconds: float, 
     took: list[float] = []
     used, started = cpu_seconds(pid), time.perf_counter()
     stop = started + seconds
-    await asyncio.gather(*(_connection(port, calls, stop, statuses, took) for _ in range(CONCURRENCY)))
+    await asyncio.gather(
+        *(_connection(port, calls, stop, statuses, took, number * PAUSE_S) for number in range(CONCURRENCY))
+    )
     lasted, used = time.perf_counter() - started, cpu_seconds(pid) - used
     if set(statuses) != {wanted}:
         raise SystemExit(f"wanted only status {wanted}, got {dict(statuses)}")
@@ -67,8 +71,9 @@ async def _measure(port: int, pid: int, calls: Iterator[bytes], seconds: float, 
 
 
 async def _connection(
-    port: int, calls: Iterator[bytes], stop: float, statuses: Counter[int], took: list[float]
+    port: int, calls: Iterator[bytes], stop: float, statuses: Counter[int], took: list[float], after_s: float
 ) -> None:
+    await asyncio.sleep(after_s)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     while (sent := time.perf_counter()) < stop:
         writer.write(next(calls))
