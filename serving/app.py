@@ -174,18 +174,14 @@ def create_app(
             if tracing is not None:
                 await to_thread.run_sync(tracing.close)
 
-    closing = Middleware(ClosingLayer, admission=admission)
-    admitted = Middleware(AdmissionLayer, admission=admission, new_id=new_id)
-    edge = Middleware(
-        Edge,
-        observe=(metrics.observe, AccessLog()),
-        new_id=new_id,
-        timeout_s=REQUEST_TIMEOUT_S,
-        tracing=lambda: tracing,
-    )
-    routes = _routes()
-    gate = Middleware(Gate, routes=routes, access=lambda: warming.ready().access)
-    app = Starlette(routes=routes, middleware=[closing, admitted, edge, gate], lifespan=lifespan)
+    observe, routes = (metrics.observe, AccessLog()), _routes()
+    layers = [
+        Middleware(ClosingLayer, admission=admission),
+        Middleware(AdmissionLayer, admission=admission, new_id=new_id),
+        Middleware(Edge, observe=observe, new_id=new_id, timeout_s=REQUEST_TIMEOUT_S, tracing=lambda: tracing),
+        Middleware(Gate, routes=routes, access=lambda: warming.ready().access),
+    ]
+    app = Starlette(routes=routes, middleware=layers, lifespan=lifespan)
     app.router.redirect_slashes = False
     app.state.warming = warming
     app.state.metrics = metrics

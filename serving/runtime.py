@@ -125,10 +125,7 @@ class Runtime:
         store = Store.open(places.store, lock_timeout_ms=settings.lock_timeout_ms, check=True)
         opened.callback(store.close)
         store.timed = metrics.store_seconds.observe
-        if settings.release is not None and read_rollout(store) is None:
-            first = Change("service", clock(), "the first release of an empty store")
-            with suppress(SupersededError):  # another service has begun meanwhile
-                set_champion(store, settings.release, first, revision=0)
+        _begin(store, settings.release, clock())
         log = EventLog.open(places.event_log) if places.event_log.exists() else None
         histories = Histories(store, SealedHistory.of(log))
         opened.callback(histories.close)
@@ -140,15 +137,7 @@ class Runtime:
         opened.callback(decisions.close)
         totals = ArmTotals(store, lambda: clock() - settings.clock_shift_us, new_id())
         opened.callback(totals.close)
-        shadow = Shadow(
-            ShadowSetting(
-                totals,
-                lambda name: described(settings, resolve(name)),
-                lambda outcome, n: metrics.shadowed.labels(outcome).inc(n),
-                ShadowLimits(memory_bytes=settings.shadow_memory_mib << 20),
-            )
-        )
-        opened.callback(shadow.close)
+        shadow = _shadow(opened, settings, resolve, metrics, totals)
         intake = EventIntake(store, clock, capacity=settings.max_pending_events)
         opened.callback(intake.close)
         access = _access(opened, settings, store, lambda: clock() - settings.clock_shift_us)
@@ -274,6 +263,33 @@ def _access(opened: ExitStack, settings: ServiceSettings, store: Store, clock: C
     opened.callback(keys.close)
     limits = Limits(counts, clock, settings.customer_per_minute)
     return Access(keys, limits, None if wanted is None else Tokens(wanted, clock))
+
+
+def _begin(store: Store, release: str | None, at_us: int) -> None:
+    """Let an empty store serve a release, where one is named."""
+    if release is not None and read_rollout(store) is None:
+        first = Change("service", at_us, "the first release of an empty store")
+        with suppress(SupersededError):  # another service has begun meanwhile
+            set_champion(store, release, first, revision=0)
+
+
+def _shadow(
+    opened: ExitStack,
+    settings: ServiceSettings,
+    resolve: Callable[[str], Path],
+    metrics: Metrics,
+    totals: ArmTotals,
+) -> Shadow:
+    """Ready to ask a challenger beside the answers."""
+    setting = ShadowSetting(
+        totals,
+        lambda name: described(settings, resolve(name)),
+        lambda outcome, n: metrics.shadowed.labels(outcome).inc(n),
+        ShadowLimits(memory_bytes=settings.shadow_memory_mib << 20),
+    )
+    shadow = Shadow(setting)
+    opened.callback(shadow.close)
+    return shadow
 
 
 def _out_of_stock(path: Path) -> frozenset[str]:

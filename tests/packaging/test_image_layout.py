@@ -7,6 +7,7 @@ of systemd allows.
 
 import contextlib
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -41,7 +42,7 @@ cp -r "$CODE/features" "$CODE/serving" "$CODE/training" /mnt/app/
 mount --bind "$VENV" /mnt/venv
 mount --bind "$PYTHON" /mnt/python
 mount --bind "$SHOP" /mnt/shop
-case "$PYTHON" in /root/*) mount -t tmpfs -o mode=755 tmpfs /root; mkdir -p "$PYTHON";; esac
+case "$PYTHON" in "$OWN_HOME"/*) mount -t tmpfs -o mode=755 tmpfs "$OWN_HOME"; mkdir -p "$PYTHON";; esac
 mount --bind /mnt/python "$PYTHON"
 mount -t tmpfs -o mode=1777 tmpfs /tmp
 mount -o bind,remount,ro /
@@ -89,7 +90,7 @@ def answers(tmp_path, packages):
     shop.release("first")
     for path in (shop.workspace.root, *shop.workspace.root.rglob("*")):
         os.chown(path, NOBODY, NOBODY)
-    told = {"CODE": ROOT, "VENV": packages, "PYTHON": Path(sys.base_prefix).resolve()}
+    told = {"CODE": ROOT, "VENV": packages, "PYTHON": Path(sys.base_prefix).resolve(), "OWN_HOME": pwd.getpwuid(os.geteuid()).pw_dir}
     told |= {"SHOP": shop.workspace.root, "PORT": port}
     environment = {name: str(value) for name, value in told.items()} | {"PATH": os.environ["PATH"]}
     with (tmp_path / "log").open("wb") as log:
