@@ -90,8 +90,8 @@ def answers(tmp_path, packages):
     shop.release("first")
     for path in (shop.workspace.root, *shop.workspace.root.rglob("*")):
         os.chown(path, NOBODY, NOBODY)
-    told = {"CODE": ROOT, "VENV": packages, "PYTHON": Path(sys.base_prefix).resolve(), "OWN_HOME": pwd.getpwuid(os.geteuid()).pw_dir}
-    told |= {"SHOP": shop.workspace.root, "PORT": port}
+    told = {"CODE": ROOT, "VENV": packages, "PYTHON": Path(sys.base_prefix).resolve()}
+    told |= {"OWN_HOME": pwd.getpwuid(os.geteuid()).pw_dir, "SHOP": shop.workspace.root, "PORT": port}
     environment = {name: str(value) for name, value in told.items()} | {"PATH": os.environ["PATH"]}
     with (tmp_path / "log").open("wb") as log:
         command = ["unshare", "--mount", "bash", "-c", SCRIPT]
