@@ -28,6 +28,8 @@ from training.cost_settings import CostSettings
 from training.cutoffs import TimeSplit
 from training.model_card import card_files
 
+pytestmark = pytest.mark.slow  # every test fits whole models
+
 PICTURES = {
     *("calibration.png", "gain_and_lift.png", "roc_and_precision_recall.png", "contacts.png"),
     *("slices.png", "reasons.png", "drift.png"),
