@@ -24,7 +24,6 @@ __all__ = [
     "gather",
     "given_places",
     "judge",
-    "n_filtered",
     "normalise",
     "rank",
     "read_by",
@@ -135,15 +134,6 @@ def _distinct(places: Ints) -> Ints:
     ordered = np.sort(ordered, axis=1)
     fullest = int((ordered >= 0).sum(axis=1).max(initial=0))
     return ordered[:, ordered.shape[1] - fullest :]
-
-
-def n_filtered(eligible: Bools, owned: Excluded | None, pool: Bools | None, n_customers: int) -> Ints:
-    """int64 (n,): how many items of the pool, or of the catalogue, are not open to each customer."""
-    n_open = np.full(n_customers, int(eligible.sum()))
-    if owned is not None:
-        rows = np.repeat(np.arange(n_customers), np.diff(owned.offsets))
-        n_open -= np.bincount(rows, eligible[owned.items], minlength=n_customers).astype(np.int64)
-    return (len(eligible) if pool is None else int(pool.sum())) - n_open
 
 
 def given_places(places: Ints, n_customers: int, owned: Excluded | None) -> Ints:
