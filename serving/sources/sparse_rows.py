@@ -18,6 +18,8 @@ Reach = Callable[[int], tuple[Ints, Floats]]
 """The row of a customer -> the items reached, int64 (r,), ascending and distinct, and their sums, float64 (r,)."""
 
 _DENSE_ITEMS = 200_000
+_SPARSE = 8
+"""Where fewer entries than one item in so many are met, sorting them costs less than an array of all items."""
 _MOST_REMEMBERED = 512
 
 
@@ -45,7 +47,7 @@ def summed_cells(reached: npt.NDArray[np.integer], added: Floats, n_items: int) 
     >>> places.tolist(), sums.tolist()
     ([1, 4], [2.0, 1.5])
     """
-    if n_items <= _DENSE_ITEMS:
+    if n_items <= _DENSE_ITEMS and len(reached) * _SPARSE > n_items:
         met = np.zeros(n_items, np.bool_)
         met[reached] = True
         places = np.flatnonzero(met).astype(np.int64, copy=False)
