@@ -21,7 +21,7 @@ from features.settings import read_settings
 from serving.catalogue import Catalogue
 from serving.exploration import ItemBeliefs
 from serving.ranker import Ranker
-from serving.ranking import Asked, Ranked, blend, gather, given_places, judge, rank
+from serving.ranking import Asked, Candidates, Ranked, blend, gather, given_places, judge, rank
 from serving.ranking_features import ItemFacts
 from serving.recommender_files import SETTINGS_FILE, pack, unpack
 from serving.recommender_settings import RecommenderSettings
@@ -35,6 +35,8 @@ Floats = npt.NDArray[np.float64]
 
 _CUSTOMERS_AT_ONCE = 256
 _POPULARITY = "popularity"
+_FILLING = 1e-6
+"""Weight of what is popular where too little else is proposed: behind everything that anything else speaks for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +107,8 @@ class Recommender:
         for start in range(0, view.n_customers, _CUSTOMERS_AT_ONCE):
             part = histories.part(start, min(start + _CUSTOMERS_AT_ONCE, view.n_customers))
             owned = Excluded(part.bought_offsets, part.bought.items) if exclude_owned else None
-            places.append(self.ranked(part, everything, k, excluded=owned, news=exclude_owned)[0].places)
+            ranked, _ = self.ranked(part, everything, k, excluded=owned, news=exclude_owned, fill=True)
+            places.append(ranked.places)
         return np.concatenate(places)
 
     def to_files(self) -> dict[str, bytes]:
@@ -147,6 +150,17 @@ class Recommender:
                 weights.append(np.where(cold, 1.0, 0.0))
         return Asked(tuple(sources), tuple(weights))
 
+    def _filled(self, asked: Asked, short: Bools) -> Asked:
+        """The same, and behind all else what is popular, for customers (bool (n,)) of whom the sources know too little.
+
+        A visitor who looked at one thing would be shown little more than that where no source with weight goes on.
+        """
+        behind = np.where(short, _FILLING, 0.0)
+        weights = {source.name: weight for source, weight in zip(asked.sources, asked.weights, strict=True)}
+        if _POPULARITY in self.by_name:
+            weights[_POPULARITY] = np.maximum(weights.get(_POPULARITY, 0.0), behind)
+        return Asked(tuple(self.by_name[name] for name in weights), tuple(weights.values()))
+
     def ranked(
         self,
         histories: Histories,
@@ -161,6 +175,7 @@ class Recommender:
         session: bool = False,
         candidates: int = 0,
         limits: Mapping[str, int] | None = None,
+        fill: bool = False,
     ) -> tuple[Ranked, Asked]:
         """The best k candidates of each customer (None: all that the sources propose), and the sources asked.
 
@@ -176,13 +191,21 @@ class Recommender:
             session: the customers are here now: by the weights for what comes next, and in the order of that blend.
             candidates: each source proposes at least so many.
             limits: how many a source proposes, by name, in place of what is fitted.
+            fill: what is popular stands behind all else where the sources propose less than is wanted.
         """
         asked = self._asked(histories.cold, weights or self.settings.weights(news=news, session=session))
         if pool is None:
-            allowed = None if eligible.all() else eligible
-            least, usual = max(candidates, k or 0), self.settings.candidates
-            wanted = [max(least, (limits or {}).get(source.name, usual)) for source in asked.sources]
-            found = gather(asked.sources, histories, wanted, allowed, excluded, asked.weights)
+            allowed, least = None if eligible.all() else eligible, max(candidates, k or 0)
+
+            def gathered(by: Asked) -> Candidates:
+                wanted = [max(least, (limits or {}).get(one.name, self.settings.candidates)) for one in by.sources]
+                return gather(by.sources, histories, wanted, allowed, excluded, by.weights)
+
+            found = gathered(asked)
+            short = np.count_nonzero(found.places >= 0, axis=1) < least
+            if fill and short.any():
+                asked = self._filled(asked, short)
+                found = gathered(asked)
         else:
             places = given_places(np.flatnonzero(eligible), histories.n_customers, excluded)
             found = judge(asked.sources, histories, places)

@@ -177,6 +177,7 @@ class Storefront:
             news=asking.exclude.owned and not asking.similar,
             session=asking.here and not asking.similar,
             candidates=len(asking.request.earlier) + asking.limit,
+            fill=not asking.similar,
         )
         return aimed(self.recommender, asking.drawn, ranked, aims, margin=self._margins), asked
 

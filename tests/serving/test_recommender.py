@@ -78,9 +78,20 @@ def test_the_reason_says_whether_an_item_is_due():
     alone = made(blend=BUY_AGAIN)
     history = view_of([("ann", "i2", 1, "purchase"), ("ann", "i4", 21, "purchase")])
     slate = plain_slate(alone, history, AS_OF, 6)
-    assert [(item.item_id, item.source, item.reason) for item in slate.items] == [
+    assert [(item.item_id, item.source, item.reason) for item in slate.items[:2]] == [
         ("i2", "buy_again", "due again"),
         ("i4", "buy_again", "bought before"),
+    ]
+
+
+def test_what_is_popular_stands_behind_all_else_where_the_sources_know_too_little():
+    history = view_of([("ann", "i4", 21, "purchase")])
+    slate = plain_slate(made(blend=BUY_AGAIN, popularity=[1, 3, 2, 0, 9, 0]), history, AS_OF, 5)
+    assert [(item.item_id, item.source) for item in slate.items] == [
+        ("i4", "buy_again"),
+        ("i1", "popularity"),
+        ("i2", "popularity"),
+        ("i0", "popularity"),
     ]
 
 

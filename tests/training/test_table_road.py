@@ -174,7 +174,14 @@ def test_one_customer_is_answered_from_the_stored_table(business: tuple[Workspac
     assert body["horizon_days"] == 30
     assert body["band"] in {"low", "medium", "high"}
     assert body["features_as_of"] < body["as_of"]
-    assert body["data_quality"] == {"missing_share": 0.25, "gate": "passed", "unseen_features": []}  # tenure of 4
+    quality = {
+        "missing_share": 0.25,
+        "gate": "passed",
+        "unseen_features": [],
+        "degraded": False,
+        "degraded_reason": None,
+    }
+    assert body["data_quality"] == quality  # tenure of 4
     assert body["segment"] is None
     assert body["predicted_value"]["days_90"]["p50"] is None
     contract = next(one for one in body["reasons"] if one["code"] == "Contract")
