@@ -66,4 +66,5 @@ def test_a_killed_worker_takes_with_it_what_it_had_been_sent_and_nothing_else(sh
     load, gone = run(shop, tmp_path / "log", {"seconds": 14.0, "rate": 20.0}, workers=2, stop=False)
     assert set(load.run.outcomes) <= {"200", "429", LOST}
     assert load.run.outcomes[LOST] <= load.callers
-    assert all(sent <= gone for sent in load.run.lost_at)
+    # a caller hears a moment later that the connection is gone, and may have written into it meanwhile
+    assert all(sent <= gone + 0.1 for sent in load.run.lost_at)
