@@ -24,34 +24,25 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import psutil
-import pyarrow as pa
 from implicit.cpu.als import AlternatingLeastSquares
 from scipy.sparse import csr_matrix, save_npz
 
 from benchmarks.bench_http import Server, started
 from benchmarks.http_load import Load, measure, middle, request
-from benchmarks.recommend_worlds import AS_OF_US, World, recommender, trained
+from benchmarks.recommend_worlds import AS_OF_US, World, lay_out, recommender, trained
 from benchmarks.report import limit_words, print_and_keep, require_kept
-from features.churn_features import CHURN_FEATURES
 from features.customer_view import CustomerView
-from features.event_log import EventLog
 from features.interactions import InteractionSettings, ItemIndex
-from features.pseudonyms import Pseudonyms
 from features.workspace import Workspace
-from serving.bands import Bands
-from serving.policy import Policy
 from serving.recipe import load_recipe
 from serving.recommender import Recommender
-from serving.release import write_release
 from serving.settings import ServiceSettings, serve_command
 from serving.sources.factors import FactorSource
 from serving.sources.histories import Histories
 from serving.storefront import SlateRequest, Storefront
-from tests.tiny_shop import churn_model
 from training.batch_recommendation import SlateOptions, slate_chunks
 from training.demo import free_port
 from training.fitted_sources import SourceSettings
-from training.release_keys import signing_key
 from training.sources.als import AlsSettings, fit_als
 
 K, CANDIDATES = 20, 200
@@ -191,24 +182,8 @@ def plain_server(folder: Path, workers: int, threads: int) -> AbstractContextMan
 
 def release_world(world: World, folder: Path) -> str:
     """A workspace with log and release, and what the plain way reads; which sources the release asks, in words."""
-    workspace = Workspace(folder / "shop")
-    pseudonyms = Pseudonyms.create(workspace.pseudonym_keys)
-    keys = pa.chunked_array([pseudonyms.of_column(pa.array(world.customer_ids()))]).combine_chunks()
-    EventLog.create(workspace.event_log).append(world.events(keys))
-    view = world.view()
-    made = trained(world, view)
-    write_release(
-        workspace.releases,
-        name="r-bench",
-        key=signing_key(workspace),
-        created_at_us=AS_OF_US,
-        feature_set=CHURN_FEATURES,
-        churn=churn_model(0.0),
-        recommender=made,
-        policy=Policy(),
-        bands=Bands(0.3, 0.6),
-        provenance={},
-    )
+    made = trained(world, world.view())
+    lay_out(Workspace(folder / "shop"), world, made)
     settings = AlsSettings()
     matrix = world.matrix()
     matrix.data = (1 + settings.alpha * matrix.data).astype(np.float32)

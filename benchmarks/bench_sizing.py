@@ -26,25 +26,17 @@ from deltalake import write_deltalake
 
 from benchmarks.bench_http import started
 from benchmarks.http_load import measure, request
-from benchmarks.recommend_worlds import AS_OF_US, World, recommender
+from benchmarks.recommend_worlds import AS_OF_US, World, lay_out, recommender
 from benchmarks.report import print_and_keep
-from features.churn_features import CHURN_FEATURES
-from features.event_log import EventLog
-from features.pseudonyms import Pseudonyms
 from features.tables import IDENTITIES
 from features.workspace import Workspace
-from serving.bands import Bands
-from serving.policy import Policy
-from serving.release import write_release
 from serving.settings import ServiceSettings, serve_command
-from tests.tiny_shop import churn_model
 from training.batch_scorer import ScoreOptions
 from training.batch_scoring import score_job
 from training.churn_settings import ChurnSettings
 from training.demo import free_port
 from training.feature_jobs import build_features
 from training.fitted_sources import SourceSettings
-from training.release_keys import signing_key
 
 EVENTS_EACH = 20
 ASKED, N_ASKED = "asked.txt", 300
@@ -57,24 +49,10 @@ def prepare(root: Path, n_customers: int, n_items: int) -> None:
     """A workspace as its jobs would leave it."""
     world = World.drawn(n_customers, n_items, n_customers * EVENTS_EACH, 1)
     workspace = Workspace(root)
-    pseudonyms = Pseudonyms.create(workspace.pseudonym_keys)
     ids = pa.array(world.customer_ids())
-    keys = pa.chunked_array([pseudonyms.of_column(ids)]).combine_chunks()
-    EventLog.create(workspace.event_log).append(world.events(keys))
+    keys = lay_out(workspace, world, recommender(world, world.view(), SourceSettings()))
     workspace.identities.mkdir(parents=True)
     write_deltalake(workspace.identities, pa.table([keys, ids], schema=IDENTITIES.arrow))
-    write_release(
-        workspace.releases,
-        name="r-bench",
-        key=signing_key(workspace),
-        created_at_us=AS_OF_US,
-        feature_set=CHURN_FEATURES,
-        churn=churn_model(0.0),
-        recommender=recommender(world, world.view(), SourceSettings()),
-        policy=Policy(),
-        bands=Bands(0.3, 0.6),
-        provenance={},
-    )
     settings = ChurnSettings()
     build_features(workspace, settings, as_of_us=AS_OF_US)
     options = ScoreOptions(keep_books=14)

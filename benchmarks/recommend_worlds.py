@@ -12,20 +12,29 @@ import numpy.typing as npt
 import pyarrow as pa
 from scipy.sparse import csr_matrix
 
+from features.churn_features import CHURN_FEATURES
 from features.customer_view import CustomerView
+from features.event_log import EventLog
 from features.instants import DAY_US
 from features.interactions import InteractionSettings
+from features.pseudonyms import Pseudonyms
 from features.schema import EVENTS
+from features.workspace import Workspace
+from serving.bands import Bands
 from serving.catalogue import Catalogue
+from serving.policy import Policy
 from serving.ranker import Ranker
 from serving.ranking import blend, gather
 from serving.ranking_features import ItemFacts, feature_names, pair_features
 from serving.recommender import Recommender, RecommenderSettings
+from serving.release import write_release
 from serving.sources.histories import Histories
 from serving.trees import Trees
+from tests.tiny_shop import churn_model
 from training.fitted_sources import SourceSettings, fit_sources
 from training.ranker import RankerSettings
 from training.recommender import RecommenderFitSettings, fit_recommender
+from training.release_keys import signing_key
 
 Ints = npt.NDArray[np.int64]
 
@@ -114,6 +123,26 @@ class World:
             "price_minor": rng.integers(100, 20_000, n),
         }
         return pa.table(drawn)
+
+
+def lay_out(workspace: Workspace, world: World, made: Recommender) -> pa.Array:
+    """Put a world's log and the release `r-bench` of a recommender into a workspace; the customers' keys."""
+    pseudonyms = Pseudonyms.create(workspace.pseudonym_keys)
+    keys = pa.chunked_array([pseudonyms.of_column(pa.array(world.customer_ids()))]).combine_chunks()
+    EventLog.create(workspace.event_log).append(world.events(keys))
+    write_release(
+        workspace.releases,
+        name="r-bench",
+        key=signing_key(workspace),
+        created_at_us=AS_OF_US,
+        feature_set=CHURN_FEATURES,
+        churn=churn_model(0.0),
+        recommender=made,
+        policy=Policy(),
+        bands=Bands(0.3, 0.6),
+        provenance={},
+    )
+    return keys
 
 
 def trained(world: World, view: CustomerView) -> Recommender:

@@ -155,10 +155,12 @@ class Recommender:
 
         A visitor who looked at one thing would be shown little more than that where no source with weight goes on.
         """
-        behind = np.where(short, _FILLING, 0.0)
         weights = {source.name: weight for source, weight in zip(asked.sources, asked.weights, strict=True)}
-        if _POPULARITY in self.by_name:
-            weights[_POPULARITY] = np.maximum(weights.get(_POPULARITY, 0.0), behind)
+        known = weights.get(_POPULARITY, np.zeros(len(short)))
+        behind = short & (known == 0)  # where it has a weight it has proposed what it can
+        if _POPULARITY not in self.by_name or not behind.any():
+            return asked
+        weights[_POPULARITY] = np.where(behind, _FILLING, known)
         return Asked(tuple(self.by_name[name] for name in weights), tuple(weights.values()))
 
     def ranked(
@@ -202,10 +204,10 @@ class Recommender:
                 return gather(by.sources, histories, wanted, allowed, excluded, by.weights)
 
             found = gathered(asked)
-            short = np.count_nonzero(found.places >= 0, axis=1) < least
-            if fill and short.any():
-                asked = self._filled(asked, short)
-                found = gathered(asked)
+            short = np.count_nonzero(found.places >= 0, axis=1) < min(least, np.count_nonzero(eligible))
+            filled = self._filled(asked, short) if fill else asked
+            if filled is not asked:
+                asked, found = filled, gathered(filled)
         else:
             places = given_places(np.flatnonzero(eligible), histories.n_customers, excluded)
             found = judge(asked.sources, histories, places)

@@ -79,8 +79,9 @@ def decide(state: RolloutState, plan: RolloutPlan, figures: Figures, now_us: int
     waiting = said["wait"] + left
     if waiting:
         return Decision("stay", "; ".join(waiting), verdicts)
-    last = state.step + 1 == len(plan.steps)
-    return Decision("finish" if last else "step", f"every gate of the step {step.name} passed", verdicts)
+    return Decision(
+        "finish" if _is_last(state, plan) else "step", f"every gate of the step {step.name} passed", verdicts
+    )
 
 
 def _left(state: RolloutState, plan: RolloutPlan, figures: Figures, now_us: int) -> list[str]:
@@ -120,11 +121,10 @@ def _carry_out(store: Store, state: RolloutState, plan: RolloutPlan, decision: D
     if decision.action == "rollback":
         rollback(store, change, state.revision)
         log.error("release %s was rolled back: %s", state.challenger, decision.why)
-    elif decision.action == "finish":
-        finish_rollout(store, change, state.revision)
-        log.info("release %s is the champion: %s", state.challenger, decision.why)
-    elif decision.action == "step":
-        set_step(store, state.step + 1, plan.steps[state.step + 1].share, change, state.revision)
+    elif decision.action in ("step", "finish"):
+        _go_on(store, state, plan, change)
+        if decision.action == "finish":
+            log.info("release %s is the champion: %s", state.challenger, decision.why)
     elif decision.holding != state.why_held:
         note_hold(store, decision.holding, change, state.revision)
         log.warning("the rollout of %s is held by: %s", state.challenger, decision.holding or "nothing any more")
@@ -139,8 +139,16 @@ def next_step(store: Store, change: Change) -> RolloutState:
     state = read_rollout(store)
     if state is None or state.plan is None:
         raise ConfigurationError("no rollout by a plan is under way; start one first")
-    plan = RolloutPlan.from_json(state.plan)
-    if state.step + 1 == len(plan.steps):
+    return _go_on(store, state, RolloutPlan.from_json(state.plan), change)
+
+
+def _is_last(state: RolloutState, plan: RolloutPlan) -> bool:
+    return state.step + 1 == len(plan.steps)
+
+
+def _go_on(store: Store, state: RolloutState, plan: RolloutPlan, change: Change) -> RolloutState:
+    """To the next step; after the last one the challenger is the champion."""
+    if _is_last(state, plan):
         return finish_rollout(store, change, state.revision)
     return set_step(store, state.step + 1, plan.steps[state.step + 1].share, change, state.revision)
 
