@@ -3,11 +3,15 @@
 Handlers keep the event loop busy, so waiting is not seen inside them: requests wait in sockets and in the loop's own
 queue. The loop goes in turns: it reads what has come, then runs it. Here one request a turn is let in, so that its
 answer leaves before the next one's work begins; the others wait in a line. Each came, at the earliest, when the turn
-before its own began: so long, and no longer, it had waited unseen. Whoever has waited beyond the limit when the turn
-comes is turned away. As long as the line is emptied now and then nobody is: a burst is no overload. Once somebody was
-turned away the limit holds for a while.
-Source: Nichols, Jacobson, "Controlling Queue Delay" (ACM Queue 10(5), 2012); Maurer, "Fail at Scale" (ACM Queue 13(8),
-2015) for what tells a burst from a standing queue.
+before its own began: so long, and no longer, it had waited unseen.
+
+The line goes by age as long as waiting stays within the limit: bursts, and callers that take turns, are worked off.
+Where the oldest waits longer all the time it is overload. Then the newest goes first, since who comes now can still be
+answered as quickly as ever, and who was passed over twice is turned away. It ends once there is time for all: what would
+still have to be done, had everybody been let in, is counted for that.
+Source: Maurer, "Fail at Scale" (ACM Queue 13(8), 2015) for the two orders; Nichols, Jacobson, "Controlling Queue Delay"
+(ACM Queue 10(5), 2012) for what tells a burst from a standing queue; Gibbens, Kelly, "Resource pricing and the evolution
+of congestion control" (Automatica 35, 1999) for the queue that is counted and not there.
 """
 
 from __future__ import annotations
@@ -30,18 +34,20 @@ __all__ = ["Admission", "AdmissionLayer", "ClosingLayer", "Line"]
 log = logging.getLogger("holdfast.http")
 
 PATIENCE_S, PATIENCE_TURNS = 0.1, 8
-"""How long, and for how many turns, there may always be somebody in the line before it counts as overload.
+"""How long, and for how many turns, the oldest must have waited beyond the limit before it counts as overload.
 
 One long turn is none: the process was held up by something else.
 """
 
-STRICT_S = 1.0
-"""How long the limit holds after somebody was turned away."""
+MOST_OWED_S = 0.25
+"""The most work that is counted as still to be done: overload ends so soon after the last request, and no later."""
 
 MOST_AT_ONCE = 512
 """Requests that wait in the line or, once let in, for something: a commit, a thread, the rest of their body."""
 
 _SMOOTHING = 0.1
+_TURNS_TO_READ = 4
+"""From one let in under overload to the next: its work, refusals, reading who came meanwhile, and their joining."""
 
 _NEVER_SHED = frozenset({"/livez", "/readyz", "/metrics"})
 _OPERATING = "/v1/rollouts"
@@ -54,7 +60,8 @@ _CLOSE = (b"connection", b"close")
 
 class _Waiting(NamedTuple):
     came: float
-    turn: asyncio.Future[bool]
+    n_turn: int
+    let_in: asyncio.Future[bool]
 
 
 class Line:
@@ -62,68 +69,94 @@ class Line:
 
     def __init__(self, limit_s: float, clock: Callable[[], float] = time.perf_counter) -> None:
         self.limit_s = limit_s
+        self.overloaded = False
         self._clock = clock
-        self._waiting: deque[_Waiting] = deque()
-        self._emptied, self._n_turns = 0.0, 0  # when nobody waited, last, and turns since then
-        self._strict_until = 0.0
-        self._turn_s = 0.0
+        self._waiting: deque[_Waiting] = deque()  # who came first stands first
+        self._turning = False
+        self._n_turn = 0
         self._began = self._earliest = 0.0  # of this turn; when those who begin in it came, at the earliest
         self._taken = False  # one was let in this turn
         self._asked = False  # somebody came in this turn
-        self._turning = False
+        self._let_in = 0, 0  # in which turns the newest was let in the last two times
+        self._n_late, self._late_since = 0, 0.0  # turns on end in which the oldest had waited beyond the limit
+        self._each_s = 0.0  # how long a turn lasts in which one is let in, of late
+        self._owed_s = 0.0  # work still to be done, had everybody been let in
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     async def enter(self) -> bool:
-        """Wait for a turn; False where it came too late."""
+        """Wait for a turn; False where it does not come in time."""
         self._asked = True
         if not self._turning:
             self._turning = True
-            self._began = self._earliest = now = self._clock()
-            if now - self._emptied > PATIENCE_S:
-                self._emptied = now
+            self._begin(self._clock())
+            self._earliest = self._began
             asyncio.get_running_loop().call_soon(self._turn)
-        if not self._taken and not self._waiting:
+        self._owed_s = min(self._owed_s + self._each_s, MOST_OWED_S)
+        if not (self._taken or self._waiting or self.overloaded):
             self._taken = True
             return True
-        if self._waiting and self._began < self._strict_until and self._wait_s() > self.limit_s:
-            self._strict_until = self._began + STRICT_S
-            return False  # now rather than later
-        one = _Waiting(self._earliest, asyncio.get_running_loop().create_future())
+        one = _Waiting(self._earliest, self._n_turn, asyncio.get_running_loop().create_future())
         self._waiting.append(one)
-        return await one.turn
-
-    def _wait_s(self) -> float:
-        """How long the next one in the line would wait, as turns have lasted of late."""
-        return (len(self._waiting) + 1) * self._turn_s
+        return await one.let_in
 
     def _turn(self) -> None:
         """Runs once a turn, before all that came in the turn before."""
-        now = self._clock()
-        self._turn_s += _SMOOTHING * (now - self._began - self._turn_s)
-        self._earliest, self._began = self._began, now
+        now, taken = self._clock(), self._taken
+        if taken:
+            self._each_s += _SMOOTHING * (now - self._began - self._each_s)
+        self._begin(now)
         self._taken = False
-        self._n_turns += 1
-        if now - self._emptied > PATIENCE_S and self._n_turns >= PATIENCE_TURNS:
-            self._strict_until = now + STRICT_S
-        while self._waiting and not self._taken:
-            self._taken = self._let_in(self._waiting.popleft(), now)
-        if not self._waiting:
-            self._emptied, self._n_turns = now, 0
+        if self.overloaded:
+            self._newest_first()
+        else:
+            self._oldest_first()
         self._turning = self._asked or self._taken or bool(self._waiting)
         self._asked = False
         if self._turning:
             asyncio.get_running_loop().call_soon(self._turn)
 
-    def _let_in(self, one: _Waiting, now: float) -> bool:
-        if one.turn.done():  # its caller has gone
-            return False
-        let_in = now >= self._strict_until or now - one.came <= self.limit_s
-        one.turn.set_result(let_in)
-        if not let_in:
-            self._strict_until = now + STRICT_S
-        return let_in
+    def _begin(self, now: float) -> None:
+        self._owed_s = max(0.0, self._owed_s - (now - self._began))
+        self.overloaded = self.overloaded and self._owed_s > 0.0
+        self._earliest, self._began = self._began, now
+        self._n_turn += 1
+
+    def _oldest_first(self) -> None:
+        late = False
+        while self._waiting and not self._taken:
+            one = self._waiting.popleft()
+            self._taken = _answered(one, let_in=True)
+            late = self._began - one.came > self.limit_s
+        if not late:
+            self._n_late = 0
+            return
+        self._n_late += 1
+        if self._n_late == 1:
+            self._late_since = self._began
+        if self._n_late >= PATIENCE_TURNS and self._began - self._late_since > PATIENCE_S:
+            self._n_late, self.overloaded, self._owed_s = 0, True, MOST_OWED_S
+
+    def _newest_first(self) -> None:
+        """The newest of those who came while the last one was worked for; refusals come behind that one's answer."""
+        since = self._n_turn - self._let_in[-1]
+        if since >= _TURNS_TO_READ:
+            while self._waiting and not self._taken:
+                self._taken = _answered(self._waiting.pop(), let_in=True)
+            if self._taken:
+                self._let_in = self._let_in[-1], self._n_turn
+        elif since == 1:
+            while self._waiting and self._waiting[0].n_turn < self._let_in[0]:
+                _answered(self._waiting.popleft(), let_in=False)
+
+
+def _answered(one: _Waiting, *, let_in: bool) -> bool:
+    """Tell who waits; False where its caller has gone."""
+    if one.let_in.done():
+        return False
+    one.let_in.set_result(let_in)
+    return True
 
 
 class Admission:
@@ -141,7 +174,7 @@ class Admission:
         self._n_shed = 0
 
     def limit(self, max_wait_ms: int) -> None:
-        """Turn away from now on what would wait longer; nothing is before."""
+        """Turn requests away from now on where all would wait longer; none are before."""
         self._line = Line(max_wait_ms / 1_000)
 
     async def admits(self, path: str) -> bool:

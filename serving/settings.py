@@ -60,7 +60,7 @@ class ServiceSettings:
     `shadow_memory_mib` is the address space that the process of a shadow may take.
     `log_format` is json or text, without it text on a terminal alone; `access_log` writes a line for each request.
     `otlp_endpoint` is where traces go, such as http://collector:4318; without it there are none.
-    `max_wait_ms` is how long a request may wait for its turn under overload before it is shed, and `drain_s` how long
+    `max_wait_ms` is how long requests may wait for their turn before it counts as overload, and `drain_s` how long
     the service answers on once it is told to stop.
     `clock_shift_us` is added to the machine's clock: for a log that ended in the past, "now" can be its last day.
     """
@@ -74,7 +74,7 @@ class ServiceSettings:
     max_pending_events: int = 20_000
     max_pending_decisions: int = 10_000
     lock_timeout_ms: int = 2_000
-    max_wait_ms: int = 5
+    max_wait_ms: int = 50
     drain_s: int = 2
     rollout_poll_ms: int = 500
     rollout_interval_s: int = 5
