@@ -9,6 +9,7 @@ __all__ = [
     "FilterError",
     "HoldfastError",
     "NotEnoughDataError",
+    "StorageFullError",
     "TimeError",
     "UnavailableError",
 ]
@@ -77,3 +78,9 @@ class UnavailableError(HoldfastError):
 
     code = "unavailable"
     exit_code = 6
+
+
+class StorageFullError(UnavailableError):
+    """A disk is full: nothing was kept, and trying again succeeds once somebody has made room."""
+
+    code = "storage_full"

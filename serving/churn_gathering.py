@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from features.customer_view import CustomerView
-from features.instants import MINUTE_US, format_instant, parse_instant
+from features.instants import format_instant, parse_instant
 from serving.assignment import Arm
-from serving.following import HISTORY_BEHIND, HISTORY_UNREADABLE
+from serving.following import CLOCK_BEHIND, CLOCK_SKEW_US, HISTORY_UNREADABLE
 from serving.languages import LANGUAGES, Language
 from serving.problems import Problem
 from serving.release import Release
@@ -18,8 +18,6 @@ from serving.runtime import Runtime
 from serving.snapshots import StoredFeatures
 
 __all__ = ["Asked", "ChurnRequest", "Gathered", "gather", "without_histories"]
-
-_CLOCK_SKEW_US = 5 * MINUTE_US  # a snapshot may have been built by a machine whose clock is ahead of ours
 
 
 @dataclass(frozen=True)
@@ -99,9 +97,10 @@ def gather(runtime: Runtime, customer_ids: Sequence[str], request: ChurnRequest)
         if request.stored or release.table is not None
     }
     if stored.keys() == releases.keys():
-        return Gathered(request, served, now_us, now_us, tuple(asked), (), stored)
+        degraded = runtime.following.lack_of_time(now_us)
+        return Gathered(request, served, now_us, now_us, tuple(asked), (), stored, degraded)
     with span("history"):
-        degraded = None if runtime.following.catch_up() else HISTORY_BEHIND
+        degraded = runtime.following.lack(now_us)
         as_of_us = _as_of(runtime, request, keys, now_us)
         gathered = Gathered(request, served, now_us, as_of_us, tuple(asked), (), stored, degraded)
         try:
@@ -135,7 +134,7 @@ def _stored(runtime: Runtime, release: Release, request: ChurnRequest, now_us: i
     found = runtime.snapshots.of(release.fingerprint)
     if found is None:
         raise Problem(404, "no features are stored for this feature set; build them first", code="no_snapshot")
-    if found.as_of_us > now_us + _CLOCK_SKEW_US:
+    if found.as_of_us > now_us + CLOCK_SKEW_US and runtime.following.lack(now_us) != CLOCK_BEHIND:
         raise Problem(
             404,
             f"the stored features are of {format_instant(found.as_of_us)}, which lies in the future; build them "

@@ -1,7 +1,7 @@
 """What was answered, kept so that outcomes can be tied to it: release, arm, instant, values as served.
 
-Decisions are written in the background. A full queue drops decisions and counts them: an answer never waits for its
-own record. Nothing here names a person; the customer is a pseudonym.
+Decisions are written in the background; while the store cannot take them they wait. A full queue drops decisions and
+counts them: an answer never waits for its own record. Nothing here names a person; the customer is a pseudonym.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from features.errors import UnavailableError
 from serving.store import Store, decisions
 
 __all__ = ["Decision", "DecisionLog"]
@@ -91,15 +92,19 @@ class DecisionLog:
 
     def _run(self) -> None:
         while not self._stopping.wait(_LINGER_S):
-            self._write()
-        self._write()
+            self._write(last=False)
+        self._write(last=True)
 
-    def _write(self) -> None:
+    def _write(self, *, last: bool) -> None:
+        """Everything that waits. What the store cannot take now waits on, but for the last time."""
         while group := [self._waiting.popleft() for _ in range(min(len(self._waiting), _GROUP))]:
             try:
                 with self._store.write() as connection:
                     _insert(connection, [_row(one) for one in group])
             except Exception as error:  # an answer never fails for its record; the loss is counted and logged
+                if isinstance(error, UnavailableError) and not last:
+                    self._waiting.extendleft(reversed(group))
+                    return
                 log.warning("%d decisions were not kept: %s", len(group), type(error).__name__)
                 self._count("failed", len(group))
             else:

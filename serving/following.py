@@ -9,9 +9,17 @@ from collections.abc import Callable
 from sqlalchemy.exc import SQLAlchemyError
 
 from features.errors import HoldfastError
+from features.instants import MINUTE_US
 from serving.histories import Histories
 
-__all__ = ["HISTORY_BEHIND", "HISTORY_UNREADABLE", "Following"]
+__all__ = ["CLOCK_BEHIND", "CLOCK_SKEW_US", "HISTORY_BEHIND", "HISTORY_UNREADABLE", "Following"]
+
+CLOCK_SKEW_US = 5 * MINUTE_US
+"""How far ahead of ours the clocks of others may run: of who sends events, and of who builds snapshots."""
+
+CLOCK_BEHIND = "clock_behind"
+"""Why an answer is degraded: events were recorded further ahead of the clock than any sender's may run, so that it was
+set back, or ran ahead then. The answer is as of the time that it shows."""
 
 HISTORY_BEHIND = "history_behind"
 """Why an answer is degraded: the store cannot be read, so that the newest events may be missing in it."""
@@ -32,6 +40,14 @@ class Following:
         self._histories = histories
         self._clock = clock
         self._not_before: float | None = None
+
+    def lack(self, now_us: int) -> str | None:
+        """Why an answer of this moment is degraded, after a look for new events; None where it is not."""
+        return self.lack_of_time(now_us) if self.catch_up() else HISTORY_BEHIND
+
+    def lack_of_time(self, now_us: int) -> str | None:
+        """The same of an answer that needs no histories."""
+        return CLOCK_BEHIND if self._histories.newest_recorded_us > now_us + CLOCK_SKEW_US else None
 
     def catch_up(self) -> bool:
         """Whether every event accepted until now is in the histories."""

@@ -99,6 +99,7 @@ class Histories:
         self.sealed = sealed
         self.currency = sealed.currency
         self.latest_recorded_us: dict[str, int] = {}
+        self.newest_recorded_us = 0  # of all of them
         self._tail = store.tail()
         self._links = VisitorLinks()
         self._links_seq = -1  # none were read
@@ -210,6 +211,7 @@ class Histories:
     def _credit(self, key: str, row: EventRow) -> None:
         self._rows.setdefault(key, []).append(row)
         self.latest_recorded_us[key] = max(row["recorded_at"], self.latest_recorded_us.get(key, 0))
+        self.newest_recorded_us = max(row["recorded_at"], self.newest_recorded_us)
 
     def _link(self, links: Sequence[EventRow]) -> None:
         """Take links in; the events that change hands with them go where they belong."""

@@ -68,12 +68,15 @@ class KeptAnswers:
             row = connection.execute(sa.select(*columns).where(kept_answers.c.asked == asked.name)).first()
         if row is None or row.claimed_us < self._forgotten_before(row.status):
             return None
+        if row.status is None and row.claimed_us > self._clock() + GIVEN_UP_US:
+            return None
         return Kept(*row)
 
     def claim(self, asked: Asked) -> str | None:
         """The right to answer a call, once for all processes; None where another one has it or has answered."""
         table, claim, now_us = kept_answers, self._new_id(), self._clock()
-        given_up = sa.and_(table.c.status.is_(None), table.c.claimed_us < now_us - GIVEN_UP_US)
+        at_work = table.c.claimed_us.between(now_us - GIVEN_UP_US, now_us + GIVEN_UP_US)  # else the clock was set back
+        given_up = sa.and_(table.c.status.is_(None), sa.not_(at_work))
         with self._store.write() as connection:
             connection.execute(sa.delete(table).where(table.c.claimed_us < now_us - DAY_US))
             connection.execute(sa.delete(table).where(table.c.asked == asked.name, given_up))

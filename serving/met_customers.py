@@ -6,6 +6,7 @@ An id is on disk before the events that brought it, so no event is ever kept of 
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.errors import UnavailableError
+from features.errors import StorageFullError, UnavailableError
 from features.tables import IDENTITIES, read_table, upsert
 
 __all__ = ["MetCustomers", "known_identities"]
@@ -38,7 +39,7 @@ class MetCustomers:
         """Write down outside ids by pseudonym; on disk on return.
 
         Raises:
-            UnavailableError: the file cannot be written now.
+            UnavailableError: the file cannot be written now; StorageFullError where the disk is full.
         """
         with self._open() as connection:
             connection.executemany("INSERT OR IGNORE INTO met VALUES (?, ?)", customers.items())
@@ -83,9 +84,17 @@ class MetCustomers:
                 connection.execute(_MADE)
                 yield connection
         except (OSError, sqlite3.Error) as error:
+            if _is_full(error):
+                raise StorageFullError("the disk is full; nothing was kept, make room and try again") from None
             raise UnavailableError(
                 f"the ids of new customers cannot be written or read now ({type(error).__name__}); try again"
             ) from None
+
+
+def _is_full(error: OSError | sqlite3.Error) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
 
 
 def known_identities(identities: Path, met: Path) -> pa.Table:

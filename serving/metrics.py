@@ -22,6 +22,10 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 1
 _LAG_BUCKETS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 _STORE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 2.5)
 _MOST_RELEASES = 24
+_RESERVED = {"counter": 1 << 17, "histogram": 1 << 19} | dict.fromkeys(
+    ("gauge_livemostrecent", "gauge_liveall", "gauge_livesum"), 1 << 16
+)
+"""The files of a process and the bytes that they take from the beginning: a few hundred series."""
 _OTHER = "other"
 
 
@@ -65,6 +69,8 @@ class Metrics:
 
     def __init__(self, multiprocess_folder: str | None = None) -> None:
         self._folder = multiprocess_folder
+        if multiprocess_folder is not None:
+            _reserve(Path(multiprocess_folder))
         self._registry = registry = CollectorRegistry()
         self._answered: dict[tuple[str, int, str, str], tuple[Counter, Histogram]] = {}
         self._predicted: dict[tuple[str, str, str], Counter] = {}
@@ -148,6 +154,16 @@ class Metrics:
             return _OTHER
         self._releases.add(release)
         return release
+
+
+def _reserve(folder: Path) -> None:
+    """Take the room of this process's files before they are mapped into its memory.
+
+    They would be mapped with holes, and the system kills who writes into a hole on a full disk.
+    """
+    for name, size in _RESERVED.items():
+        with (folder / f"{name}_{os.getpid()}.db").open("ab") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
 
 
 def _forget_dead(folder: Path) -> None:

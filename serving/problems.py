@@ -21,7 +21,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from features.errors import DataError, HoldfastError, UnavailableError
+from features.errors import DataError, HoldfastError, StorageFullError, UnavailableError
 from serving.request_context import CURRENT, RequestContext, loggable_id
 from serving.tracing import Tracing
 
@@ -45,6 +45,7 @@ _TITLES = {
     500: ("internal", "The service failed; the fault is logged under the request id"),
     503: ("unavailable", "The service cannot answer just now"),
     504: ("timeout", "The answer took too long"),
+    507: ("storage_full", "There is no room to keep this"),
 }
 _CODES = {
     "missing": ("missing", "this field is required"),
@@ -132,6 +133,8 @@ def problem_of(error: Exception) -> Problem:
 
 
 def _refusal(error: UnavailableError | DataError) -> Problem:
+    if isinstance(error, StorageFullError):
+        return Problem(507, str(error), code=error.code, headers={"Retry-After": "10"})
     if isinstance(error, UnavailableError):
         return Problem(503, str(error), code=error.code, headers={"Retry-After": "1"})
     return Problem(422, str(error), code=error.code)

@@ -12,7 +12,7 @@ from features.errors import ArtefactError, FilterError, UnavailableError
 from features.instants import SECOND_US, format_instant
 from serving.churn_answers import model_of
 from serving.decisions import Decision
-from serving.following import HISTORY_BEHIND, HISTORY_UNREADABLE
+from serving.following import HISTORY_UNREADABLE
 from serving.kept_requests import kept_request
 from serving.pages import Page
 from serving.problems import FieldError, Problem
@@ -182,7 +182,7 @@ def _page(runtime: Runtime, request: RecommendationRequest, key: str | None) -> 
 
 def _history(runtime: Runtime, customer: str | None, visitor: str | None) -> tuple[CustomerView | None, str | None]:
     """Of whom the request names, as far as it can be read, and why the answer is degraded, where it is."""
-    degraded = None if runtime.following.catch_up() else HISTORY_BEHIND
+    degraded = runtime.following.lack(runtime.clock())
     try:
         return runtime.histories.at_hand(customer, visitor), degraded
     except Exception as error:

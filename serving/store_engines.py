@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
-from features.errors import ArtefactError, ConfigurationError, HoldfastError, UnavailableError
+from features.errors import ArtefactError, ConfigurationError, HoldfastError, StorageFullError, UnavailableError
 
 if TYPE_CHECKING:
     import psycopg
@@ -52,19 +52,22 @@ _DURABLE = (
     "SELECT current_setting('fsync'), current_setting('server_encoding')",
 )
 _LOCKED = (UnavailableError, "the store is locked by another process; nothing was changed, try again")
-_NO_DISK = (UnavailableError, "the store cannot be written; check the disk's space and rights")
+_NO_DISK = (UnavailableError, "the store cannot be written; check the disk and its rights")
+_FULL = (StorageFullError, "the store's disk is full; nothing was changed, make room and try again")
 _DAMAGED = (ArtefactError, "the store is not a database or is damaged; restore it: holdfast store restore")
 _TOLD_BY_SQLITE: dict[int, tuple[type[HoldfastError], str]] = {
     sqlite3.SQLITE_BUSY: _LOCKED,
     sqlite3.SQLITE_LOCKED: _LOCKED,
     sqlite3.SQLITE_NOTADB: _DAMAGED,
     sqlite3.SQLITE_CORRUPT: _DAMAGED,
-    **dict.fromkeys(
-        (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR), _NO_DISK
-    ),
+    sqlite3.SQLITE_FULL: _FULL,
+    sqlite3.SQLITE_IOERR_SHMSIZE: _FULL,
+    **dict.fromkeys((sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR), _NO_DISK),
 }
+"""By the extended code, or by its last byte, which is the plain one."""
 _TOLD_BY_POSTGRESQL: tuple[tuple[tuple[str, ...], type[HoldfastError], str], ...] = (
     (("40001", "40P01", "55P03", "57014"), *_LOCKED),
+    (("53100",), *_FULL),
     (
         ("08", "53", "57P", "58", "25006"),
         UnavailableError,
@@ -118,7 +121,8 @@ def open_engines(where: Path | str, lock_timeout_ms: int, *, read_only: bool = F
 
 def _sqlite(path: Path, connected: _Pragmas) -> Engines:
     path.parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)), **_POOL)
+    url = sa.URL.create("sqlite", database=str(path))
+    engine = sa.create_engine(url, **_POOL, pool_timeout=connected.lock_timeout_ms / 1_000)
     sa.event.listen(engine, "connect", connected)
     sa.event.listen(engine, "begin", _begin)
     return Engines(
@@ -152,6 +156,7 @@ class _Pragmas:
     """Sets a new connection up; transactions begin where `_begin` says, not where the driver guesses."""
 
     def __init__(self, lock_timeout_ms: int, read_only: bool) -> None:
+        self.lock_timeout_ms = lock_timeout_ms
         self.pragmas = (
             f"busy_timeout = {lock_timeout_ms}",
             "journal_mode = WAL",
@@ -216,7 +221,7 @@ def translated() -> Iterator[None]:
 def _told(error: DBAPIError) -> HoldfastError | None:
     code = getattr(error.orig, "sqlite_errorcode", None)
     if code is not None:
-        found = _TOLD_BY_SQLITE.get(code & 0xFF)
+        found = _TOLD_BY_SQLITE.get(code) or _TOLD_BY_SQLITE.get(code & 0xFF)
         return None if found is None else found[0](found[1])
     state = getattr(error.orig, "sqlstate", None)
     if state is None and isinstance(error, OperationalError):

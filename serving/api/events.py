@@ -9,18 +9,17 @@ from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
-from features.instants import MINUTE_US, parse_instant
+from features.instants import parse_instant
 from serving.access.scopes import Caller
 from serving.api.bodies import EventBody, EventsBody, rejections
 from serving.api.exchange import bytes_of, caller_of, json_answer, parsed, ready
 from serving.api.once import once
+from serving.following import CLOCK_SKEW_US
+from serving.problems import Problem
 from serving.runtime import Runtime
 from serving.store import EVENT_FIELDS
 
 __all__ = ["post_events"]
-
-CLOCK_SKEW_US = 5 * MINUTE_US
-"""How far ahead of ours the sender's clock may run."""
 
 _COPIED = tuple(name for name in EVENT_FIELDS if name not in ("customer_key", "occurred_at", "recorded_at"))
 
@@ -36,14 +35,16 @@ async def _taken(runtime: Runtime, data: bytes, caller: Caller) -> Response:
     fitting, rejected = rejections(body.events)
     rows: list[tuple[dict[str, Any], str | None]] = []
     named: dict[str, str | None] = {}
-    latest_us, currency = runtime.clock() + CLOCK_SKEW_US, runtime.histories.currency
+    now_us, currency = runtime.clock(), runtime.histories.currency
     for index, event in fitting:
         row = _row(runtime, event)
         if not caller.may_name(event.customer_id):
             rejected.append({"index": index, "code": "forbidden", "message": "you may not speak for this customer"})
         elif row["occurred_at"] < 0:  # as an import does; before the year 1 in UTC it could not even be written out
             rejected.append({"index": index, "code": "out_of_range", "message": "occurred_at lies before 1970"})
-        elif row["occurred_at"] > latest_us:
+        elif row["occurred_at"] > now_us + CLOCK_SKEW_US:
+            if runtime.following.lack_of_time(now_us) is not None:
+                raise _clock_behind()
             rejected.append({"index": index, "code": "in_the_future", "message": "occurred_at lies in the future"})
         elif currency is not None and event.currency is not None and event.currency != currency:
             message = f"amounts are kept in {currency}; convert this one first"
@@ -59,6 +60,16 @@ async def _taken(runtime: Runtime, data: bytes, caller: Caller) -> Response:
             runtime.metrics.events.labels(outcome).inc(count)
     rejected.sort(key=lambda one: int(one["index"]))
     return json_answer({"accepted": accepted, "deduplicated": deduplicated, "rejected": rejected}, 202)
+
+
+def _clock_behind() -> Problem:
+    """Rather than rejecting as of the future what is only ahead of a clock that was set back."""
+    return Problem(
+        503,
+        "the service's clock lies behind what was recorded by it; nothing was taken, send it again once it is right",
+        code="clock_behind",
+        headers={"Retry-After": "60"},
+    )
 
 
 async def _met(runtime: Runtime, named: dict[str, str | None]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -58,3 +59,20 @@ def test_a_full_queue_drops_and_a_locked_store_fails_and_both_are_counted(tmp_pa
     holder.execute("ROLLBACK")
     holder.close()
     assert counted == {"dropped": 3, "failed": 5}
+
+
+def test_decisions_wait_for_a_locked_store_and_are_kept_in_order(tmp_path: Path) -> None:
+    store, counted = Store.open(tmp_path / "service.db", lock_timeout_ms=20), Counter[str]()
+    holder = sqlite3.connect(tmp_path / "service.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    log = DecisionLog(store, capacity=100, count=lambda outcome, n: counted.update({outcome: n}))
+    for number in range(8):
+        log.record(decision(number))
+    time.sleep(0.5)  # they were tried at least once
+    holder.execute("ROLLBACK")
+    holder.close()
+    log.close()
+    assert counted == {"written": 8}
+    with store.read() as connection:
+        kept = connection.scalars(sa.select(decisions.c.decision_id).order_by(decisions.c.seq)).all()
+    assert kept == [f"d-{number}" for number in range(8)]

@@ -109,6 +109,22 @@ def test_a_locked_store_is_a_503_and_the_event_can_be_sent_again(running: Runnin
     assert kept_ids(running) == ["a"]
 
 
+def test_a_full_disk_is_a_507_and_answers_go_on(running: Running) -> None:
+    async def talk(client: httpx.AsyncClient) -> list[httpx.Response]:
+        many = {"events": [view(f"f{number}") | {"text": "x" * 9_000} for number in range(40)]}
+        with running.runtime.store.write() as connection:  # the pool lends this connection again
+            limit = connection.exec_driver_sql("PRAGMA max_page_count").scalar_one()
+            connection.exec_driver_sql("PRAGMA max_page_count = 1")  # what there is, and no more
+        refused = [await client.post("/v1/events", json=many), await client.get("/v1/customers/c1/churn")]
+        with running.runtime.store.write() as connection:
+            connection.exec_driver_sql(f"PRAGMA max_page_count = {limit}")
+        return [*refused, await client.post("/v1/events", json=many)]
+
+    refused, score, taken = running.run(talk)
+    assert (refused.status_code, refused.json()["code"], refused.headers["retry-after"]) == (507, "storage_full", "10")
+    assert (score.status_code, taken.json()["accepted"]) == (200, 40)
+
+
 def test_another_process_s_event_is_in_the_next_score(running: Running) -> None:
     async def talk(client: httpx.AsyncClient) -> tuple[int, int]:
         before = (await client.get("/v1/customers/c1/churn")).json()["data_quality"]["events_count"]

@@ -82,6 +82,14 @@ def test_counts_of_workers_add_up_and_gauges_of_dead_ones_go(tmp_path):
         assert "holdfast_workers 1.0" in told
 
 
+def test_what_is_mapped_into_memory_has_its_room_on_the_disk(tmp_path):
+    environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", WORKER], env=environment, capture_output=True, check=True)
+    found = {path.name.rpartition("_")[0]: path.stat() for path in tmp_path.iterdir()}
+    assert set(found) == {"counter", "histogram", "gauge_livemostrecent", "gauge_liveall", "gauge_livesum"}
+    assert all(512 * one.st_blocks >= one.st_size >= 1 << 16 for one in found.values())
+
+
 @pytest.fixture
 def opened(running: Running):
     runtime = running.open(running.settings)
