@@ -11,7 +11,7 @@ export BENTOML_DO_NOT_TRACK := True
 export OPENBLAS_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check postgres lint audit sbom types unit bench bench-features bench-import bench-train bench-batch-scoring bench-recommend-speed bench-known-answers bench-reasons bench-slates bench-evidence bench-access bench-swap bench-overload bench-shadow bench-http bench-sizing bench-cdnow bench-shop-churn bench-shop-recommendations bench-churn-tables bench-off-policy bench-published-tables lock clean
+.PHONY: help install demo test check postgres strace lint audit sbom types unit bench bench-features bench-import bench-train bench-batch-scoring bench-recommend-speed bench-known-answers bench-reasons bench-slates bench-evidence bench-access bench-swap bench-overload bench-durability bench-shadow bench-http bench-sizing bench-cdnow bench-shop-churn bench-shop-recommendations bench-churn-tables bench-off-policy bench-published-tables lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
@@ -43,6 +43,12 @@ postgres: ## the server of PostgreSQL, for the tests of the store; as root from 
 	  && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql; } \
 	  || echo "PostgreSQL's server is missing and could not be installed here; as root: apt-get install postgresql"
 
+# Where it cannot be had, or may not look at processes, bench-durability says that the sync was not shown, and fails.
+strace: ## what shows the system calls of a service, for bench-durability; as root from Debian's packages if it is missing
+	@command -v strace > /dev/null || { test "$$(id -u)" = 0 \
+	  && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends strace; } \
+	  || echo "strace is missing and could not be installed here; as root: apt-get install strace"
+
 lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -62,7 +68,7 @@ types: $(READY)
 unit: $(READY)
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not (slow or service or packaging or realdata)"
 
-BENCHES := bench-features bench-import bench-train bench-batch-scoring bench-recommend-speed bench-http bench-known-answers bench-reasons bench-slates bench-evidence bench-access bench-swap bench-overload bench-shadow bench-sizing
+BENCHES := bench-features bench-import bench-train bench-batch-scoring bench-recommend-speed bench-http bench-known-answers bench-reasons bench-slates bench-evidence bench-access bench-swap bench-overload bench-durability bench-shadow bench-sizing
 
 bench: $(READY) ## every benchmark that needs no files of a real shop, to the end; fails where any limit is missed
 	@missed=; for one in $(BENCHES); do $(MAKE) --no-print-directory $$one || missed="$$missed $$one"; done; \
@@ -98,6 +104,9 @@ bench-evidence: $(READY) ## false alarms of rollouts looked at all the time, har
 
 bench-overload: $(READY) ## four times what a worker carries for SECONDS (60), 20 stops under load, 20 workers killed
 	$(BIN)/python -m benchmarks.bench_overload $(if $(SECONDS),--seconds $(SECONDS))
+
+bench-durability: $(READY) strace ## 50 times kill -9 while events stream in, synced before acknowledged, 300 torn logs
+	$(BIN)/python -m benchmarks.bench_durability
 
 bench-swap: $(READY) ## 20 releases swapped in 60 s under load, beside a run without
 	$(BIN)/python -m benchmarks.bench_swap
