@@ -40,7 +40,7 @@ class RecommenderSettings:
     new: Mapping[str, float] = field(default_factory=dict)
     session: Mapping[str, float] = field(default_factory=dict)
     similar: Mapping[str, float] = field(default_factory=lambda: {"als": 1.0})
-    candidates: int = 100
+    candidates: int = 60
     learnt_until_us: int = 0
 
     def __post_init__(self) -> None:

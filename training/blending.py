@@ -47,7 +47,7 @@ def choose_weights(
     relevant: Relevant,
     *,
     excluded: Excluded | None = None,
-    limit: int = 100,
+    limit: int = 60,
     k: int = 10,
     rounds: int = 20,
     bags: int = 1,

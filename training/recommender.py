@@ -66,7 +66,7 @@ class RecommenderFitSettings:
     blend: Mapping[str, float] | None = None
     new: Mapping[str, float] | None = None
     session: Mapping[str, float] | None = None
-    candidates: int = 100
+    candidates: int = 60
     validation_days: int = 30
     validation_customers: int = 2_000
     validation_moments: int = 1_000

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from features.errors import ArtefactError
 from serving.sources.histories import Histories
 from serving.sources.parts import Shape, arrays_of
-from serving.sources.source import Arrays, Bools, Excluded, Ints, Proposals, Scores
-from serving.sources.sparse_rows import Reach, propose_reached, remembered, score_reached, summed_cells
+from serving.sources.source import Arrays, Ints
+from serving.sources.sparse_rows import Reached, ReachingSource, summed_cells
 
 __all__ = ["ContentSource"]
 
@@ -28,7 +28,7 @@ _SHAPES = {
 
 
 @dataclass(frozen=True, eq=False)
-class ContentSource:
+class ContentSource(ReachingSource):
     """The score of item j is the sum over the customer's history of `weight of i * cosine of the vectors of i and j`.
 
     It has nothing to say of an item that shares no word with the history. The words themselves are not kept.
@@ -71,26 +71,17 @@ class ContentSource:
         added = self.weights[cells] * np.repeat(weights, sizes)
         return terms.astype(np.int64), np.asarray(np.bincount(which, added, minlength=len(terms)), np.float64)
 
-    def _reach(self, histories: Histories) -> Reach:
-        def of(row: int) -> tuple[Ints, Floats]:
-            own = slice(histories.offsets[row], histories.offsets[row + 1])
-            terms, about = self._profile(histories.items[own], histories.weights[own])
-            starts, holders, weights = self._by_term
-            sizes = starts[terms + 1] - starts[terms]
-            cells = _cells(starts[terms], sizes)
-            return summed_cells(holders[cells], weights[cells] * np.repeat(about, sizes), self.n_items)
+    def reached(self, histories: Histories) -> Reached:
+        """The items that share words with the history."""
+        return Reached.of_rows(self.n_items, [self._alike(histories, row) for row in range(histories.n_customers)])
 
-        return remembered(of, histories, self)
-
-    def propose(
-        self, histories: Histories, limit: int, allowed: Bools | None = None, excluded: Excluded | None = None
-    ) -> Proposals:
-        """The items most like the history."""
-        return propose_reached(self._reach(histories), histories.n_customers, limit, allowed, excluded)
-
-    def scores(self, histories: Histories, places: Ints) -> Scores:
-        """The sums of given items; NaN for an item that shares no word with the history."""
-        return score_reached(self._reach(histories), places)
+    def _alike(self, histories: Histories, row: int) -> tuple[Ints, Floats]:
+        own = slice(histories.offsets[row], histories.offsets[row + 1])
+        terms, about = self._profile(histories.items[own], histories.weights[own])
+        starts, holders, weights = self._by_term
+        sizes = starts[terms + 1] - starts[terms]
+        cells = _cells(starts[terms], sizes)
+        return summed_cells(holders[cells], weights[cells] * np.repeat(about, sizes), self.n_items)
 
     def leading(self, histories: Histories, row: int, places: Ints) -> Ints:
         """See `Explaining`: the item of the history that is most like each place, by its weight."""

@@ -21,6 +21,7 @@ __all__ = ["FactorSource"]
 Floats = npt.NDArray[np.float64]
 
 _CUSTOMERS_AT_ONCE = 256
+_LIKE_LENGTH, _ITEMS_AT_ONCE = 16, 16_384
 _FEW_ITEMS = 8_192
 """So many items are all looked at."""
 
@@ -59,30 +60,36 @@ class FactorSource:
         return LongestFirst.of(self.item_factors)
 
     def fold_in(self, items: Ints, weights: Floats) -> Floats:
-        """float64 (n_factors,): x of `(YtY + Yt (C - I) Y + lambda I) x = Yt C p`.
+        """float64 (n, n_factors): each customer's x of `(YtY + Yt (C - I) Y + lambda I) x = Yt C p`.
 
         Args:
-            items: catalogue positions, distinct.
-            weights: confidence is `1 + alpha * |weight|`; p is 1 above 0 and 0 below.
+            items: catalogue positions (n, m), distinct in a row where the weight is not 0.
+            weights: (n, m); confidence is `1 + alpha * |weight|`; p is 1 above 0 and 0 below. An item of weight 0
+                counts for nothing.
         """
-        left, right = self._equations(items, weights)
-        return _solved(left, right)
-
-    def _equations(self, items: Ints, weights: Floats) -> tuple[Floats, Floats]:
-        """Left (n_factors, n_factors) and right (n_factors,) of the equation of `fold_in`."""
         factors = self.item_factors[items].astype(np.float64)
         extra = self.alpha * np.abs(weights)
-        return self._gram + (factors.T * extra) @ factors, factors.T @ np.where(weights > 0, 1.0 + extra, 0.0)
+        left = self._gram + np.matmul((factors * extra[:, :, None]).transpose(0, 2, 1), factors)
+        right = np.matmul(np.where(weights > 0, 1.0 + extra, 0.0)[:, None, :], factors)
+        return np.asarray(np.linalg.solve(left, right.transpose(0, 2, 1))[:, :, 0], np.float64)
 
     def vectors(self, histories: Histories) -> Scores:
         """float32 (n, n_factors); NaN in the rows of cold customers."""
         return histories.once((self, "vectors"), lambda: self._folded_in(histories))
 
     def _folded_in(self, histories: Histories) -> Scores:
+        """Histories of like length together, filled up with items of weight 0: alone a customer gets the same."""
         vectors = np.full((histories.n_customers, self.item_factors.shape[1]), np.nan, np.float32)
-        for row in np.flatnonzero(~histories.cold).tolist():
-            cells = slice(histories.offsets[row], histories.offsets[row + 1])
-            vectors[row] = self.fold_in(histories.items[cells], histories.weights[cells])
+        starts, sizes = histories.offsets[:-1], np.diff(histories.offsets)
+        widths = np.where(histories.cold, -1, -(-sizes // _LIKE_LENGTH) * _LIKE_LENGTH)
+        for width in np.unique(widths[widths >= 0]).tolist():
+            alike = np.flatnonzero(widths == width)
+            at_once = max(_ITEMS_AT_ONCE // max(width, 1), 1)
+            for rows in (alike[start : start + at_once] for start in range(0, len(alike), at_once)):
+                within = np.arange(width)
+                own = within < sizes[rows, None]
+                cells = np.where(own, starts[rows, None] + within, 0)
+                vectors[rows] = self.fold_in(histories.items[cells], np.where(own, histories.weights[cells], 0.0))
         return vectors
 
     def propose(

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from serving.sources.best_first import NOTHING, best_keys, of_keys, worst_of
 from serving.sources.source import Bools, Excluded, Ints, Proposals, Scores, best_of
 
 __all__ = ["LongestFirst"]
@@ -88,52 +89,40 @@ class _Search:
         self, among: LongestFirst, customers: Scores, limit: int, allowed: Bools | None, excluded: Excluded | None
     ) -> None:
         n = len(customers)
-        self.found = Proposals(
-            np.full((n, limit), -1, np.int64), np.full((n, limit), np.nan, np.float32), np.full(n, -1, np.int64)
-        )
         self.rows = np.flatnonzero(~np.isnan(customers).any(axis=1))
+        self._keys = np.full((n, limit), NOTHING)
+        self._best = np.full(n, -1, np.int64)
+        self._most = np.full(n, -np.inf, np.float32)
         self._among = among
         self._customers = customers
         self._reach = np.sqrt(np.einsum("ij,ij->i", customers, customers)) * _ROUNDING
-        self._most = np.full(n, -np.inf, np.float32)
-        self._limit = limit
-        self._allowed = allowed
-        self._excluded = excluded
+        self._barred = None if allowed is None else ~allowed
+        self._struck = None if excluded is None else (excluded.rows, among.rank[excluded.items])
+
+    @property
+    def found(self) -> Proposals:
+        """The best so far."""
+        return Proposals(*of_keys(self._keys), self._best)
 
     def look(self, start: int, stop: int) -> None:
         """Look at the items of some ranks."""
-        places = self._among.order[start:stop]
-        dense = self._customers[self.rows] @ self._among.block(start, stop).T
-        barred = None if self._allowed is None else np.flatnonzero(~self._allowed[places])
-        next_length = self._among.lengths[stop] if stop < len(self._among.lengths) else np.float32(-1)
-        going = []
-        for number, row in enumerate(self.rows.tolist()):
-            values = dense[number]
-            top = int(values.argmax())
-            if values[top] > self._most[row]:
-                self._most[row], self.found.best[row] = values[top], places[top]
-            if barred is not None:
-                values[barred] = np.nan
-            if self._excluded is not None:
-                ranks = self._among.rank[self._excluded.of(row)]
-                values[ranks[(ranks >= start) & (ranks < stop)] - start] = np.nan
-            worst = self._join(row, values, places)
-            if np.isnan(worst) or next_length * self._reach[row] > worst:
-                going.append(row)
-        self.rows = np.array(going, np.int64)
-
-    def _join(self, row: int, values: Scores, places: Ints) -> np.float32:
-        """Put the best of a block to what is found; the worst of the `limit` best then, NaN where there are fewer."""
-        own, scores = self.found.places[row], self.found.scores[row]
-        worst = scores[-1]
-        better = np.flatnonzero(values > worst) if not np.isnan(worst) else np.arange(0)
-        if np.isnan(worst) or len(better) > 4 * self._limit:
-            better = best_of(values[None], self._limit).places[0]
-            better = better[better >= 0]
-        held = own >= 0
-        all_scores = np.concatenate([scores[held], values[better]])
-        all_places = np.concatenate([own[held], places[better]])
-        order = np.lexsort((all_places, -all_scores))[: self._limit]
-        own[: len(order)], scores[: len(order)] = all_places[order], all_scores[order]
-        found: np.float32 = scores[-1]
-        return found
+        rows, places = self.rows, self._among.order[start:stop]
+        dense = self._customers[rows] @ self._among.block(start, stop).T
+        top = dense.argmax(axis=1)
+        most = dense[np.arange(len(rows)), top]
+        higher = most > self._most[rows]
+        self._most[rows[higher]], self._best[rows[higher]] = most[higher], places[top[higher]]
+        if self._barred is not None:
+            dense[:, self._barred[places]] = np.nan
+        if self._struck is not None:
+            numbers = np.full(len(self._customers), -1, np.int64)
+            numbers[rows] = np.arange(len(rows))
+            owners, ranks = self._struck
+            here = (ranks >= start) & (ranks < stop) & (numbers[owners] >= 0)
+            dense[numbers[owners[here]], ranks[here] - start] = np.nan
+        keys = best_keys(dense, places, self._keys[rows])
+        self._keys[rows] = keys
+        if stop < len(self._among.lengths):
+            self.rows = rows[self._among.lengths[stop] * self._reach[rows] > worst_of(keys)]
+        else:
+            self.rows = rows[:0]

@@ -13,13 +13,14 @@ from scipy.sparse import csr_matrix
 from features.errors import ArtefactError
 from serving.sources.histories import Histories
 from serving.sources.parts import Shape, arrays_of
-from serving.sources.source import Arrays, Bools, Excluded, Ints, Proposals, Scores
-from serving.sources.sparse_rows import Reach, propose_reached, remembered, score_reached, summed_cells
+from serving.sources.source import Arrays, Ints
+from serving.sources.sparse_rows import Reached, ReachingSource, summed_cells
 
 __all__ = ["ItemNeighbours", "NeighbourSource"]
 
 Floats = npt.NDArray[np.float64]
 
+_ENTRIES_AT_ONCE = 1 << 16  # their sums stay in the cache
 _SHAPES = {
     "offsets": Shape(np.int64, 1, least=0),
     "items": Shape(np.int32, 1, least=0),
@@ -68,6 +69,22 @@ class ItemNeighbours:
         added = self.weights[cells] * np.repeat(weights, sizes)
         return summed_cells(self.items[cells], np.asarray(added, np.float64), self.n_items)
 
+    def reached(self, offsets: Ints, items: Ints, weights: Floats) -> Reached:
+        """`summed` for n customers at once: to the one of row i belong `offsets[i]:offsets[i + 1]` of both."""
+        n = len(offsets) - 1
+        entries = np.concatenate(([0], np.cumsum(self.offsets[items + 1] - self.offsets[items])))[offsets]
+        parts, start = [(np.empty(0, np.int64), np.empty(0))], 0
+        while start < n:  # as many customers as memory should hold, at least one
+            stop = max(int(np.searchsorted(entries, entries[start] + _ENTRIES_AT_ONCE, side="right")) - 1, start + 1)
+            own = slice(offsets[start], offsets[stop])
+            found, sizes = self._cells(items[own])
+            rows = np.repeat(np.arange(start, stop), np.diff(entries[start : stop + 1]))
+            added = np.asarray(self.weights[found] * np.repeat(weights[own], sizes), np.float64)
+            parts.append(summed_cells(rows * self.n_items + self.items[found], added, n * self.n_items))
+            start = stop
+        cells, sums = (np.concatenate(one) for one in zip(*parts, strict=True))
+        return Reached.of_cells(self.n_items, n, cells, sums)
+
     def leading(self, items: Ints, weights: Floats, places: Ints) -> Ints:
         """int64 (m,): which of the given items of these weights adds most to the sum at each place; -1 for none."""
         if not len(items) or not len(places):
@@ -114,7 +131,7 @@ class ItemNeighbours:
 
 
 @dataclass(frozen=True, eq=False)
-class NeighbourSource:
+class NeighbourSource(ReachingSource):
     """The score of item j is the sum over the customer's history of weight times S[i, j].
 
     It has nothing to say of an item that no item of the history leads to. An item turned down counts against its
@@ -135,22 +152,9 @@ class NeighbourSource:
         """Length of the catalogue."""
         return self.neighbours.n_items
 
-    def _reach(self, histories: Histories) -> Reach:
-        def of(row: int) -> tuple[Ints, Floats]:
-            cells = slice(histories.offsets[row], histories.offsets[row + 1])
-            return self.neighbours.summed(histories.items[cells], histories.weights[cells])
-
-        return remembered(of, histories, self)
-
-    def propose(
-        self, histories: Histories, limit: int, allowed: Bools | None = None, excluded: Excluded | None = None
-    ) -> Proposals:
-        """The best neighbours of the history; work goes with their number, not with the catalogue's."""
-        return propose_reached(self._reach(histories), histories.n_customers, limit, allowed, excluded)
-
-    def scores(self, histories: Histories, places: Ints) -> Scores:
-        """The sums of given items; NaN for an item that nothing in the history leads to."""
-        return score_reached(self._reach(histories), places)
+    def reached(self, histories: Histories) -> Reached:
+        """The neighbours of the history and their sums."""
+        return self.neighbours.reached(histories.offsets, histories.items, histories.weights)
 
     def leading(self, histories: Histories, row: int, places: Ints) -> Ints:
         """See `Explaining`: the item of the history that adds most."""

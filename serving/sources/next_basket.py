@@ -13,8 +13,8 @@ import numpy.typing as npt
 from features.errors import ArtefactError
 from serving.sources.histories import PURCHASE, Histories
 from serving.sources.parts import Shape, arrays_of
-from serving.sources.source import Arrays, Bools, Excluded, Ints, Proposals, Scores
-from serving.sources.sparse_rows import Reach, propose_reached, remembered, score_reached, summed_cells
+from serving.sources.source import Arrays, Ints
+from serving.sources.sparse_rows import Reached, ReachingSource, summed_cells
 
 __all__ = ["BasketDecay", "NextBasketSource"]
 
@@ -81,7 +81,7 @@ class BasketDecay:
 
 
 @dataclass(frozen=True, eq=False)
-class NextBasketSource:
+class NextBasketSource(ReachingSource):
     """The score of an item: `own_share * own weight + (1 - own_share) * mean weight of the nearest customers`.
 
     The nearest are those of least Euclidean distance between vectors (see `BasketDecay`). Nobody's id is kept: who was
@@ -161,33 +161,24 @@ class NextBasketSource:
         level = np.flatnonzero(distance == limit)[: self.neighbours - len(closer)]
         return np.concatenate((closer, level))
 
-    def _reach(self, histories: Histories) -> Reach:
-        def of(row: int) -> tuple[Ints, Floats]:
-            own, weights = self.decay.of(histories, row)
-            if not len(own):
-                return own, weights
-            reached, added = [own], [weights * self.own_share]
-            if self.neighbours and len(self._lengths):
-                near = self._near(own, weights)
-                starts, sizes = self.offsets[near], self.offsets[near + 1] - self.offsets[near]
-                ends = np.cumsum(sizes)
-                cells = np.repeat(starts - (ends - sizes), sizes) + np.arange(int(ends[-1]))
-                reached.append(self.items[cells].astype(np.int64))
-                added.append(self.weights[cells].astype(np.float64) * ((1.0 - self.own_share) / len(near)))
-            places, sums = summed_cells(np.concatenate(reached), np.concatenate(added), self.n_items)
-            return places, sums + 1e-6 * self.popularity[places]
+    def reached(self, histories: Histories) -> Reached:
+        """What the customer and the nearest have bought."""
+        return Reached.of_rows(self.n_items, [self._next(histories, row) for row in range(histories.n_customers)])
 
-        return remembered(of, histories, self)
-
-    def propose(
-        self, histories: Histories, limit: int, allowed: Bools | None = None, excluded: Excluded | None = None
-    ) -> Proposals:
-        """The likeliest of the next basket."""
-        return propose_reached(self._reach(histories), histories.n_customers, limit, allowed, excluded)
-
-    def scores(self, histories: Histories, places: Ints) -> Scores:
-        """The weights of given items; NaN for an item that neither the customer nor the nearest have bought."""
-        return score_reached(self._reach(histories), places)
+    def _next(self, histories: Histories, row: int) -> tuple[Ints, Floats]:
+        own, weights = self.decay.of(histories, row)
+        if not len(own):
+            return own, weights
+        reached, added = [own], [weights * self.own_share]
+        if self.neighbours and len(self._lengths):
+            near = self._near(own, weights)
+            starts, sizes = self.offsets[near], self.offsets[near + 1] - self.offsets[near]
+            ends = np.cumsum(sizes)
+            cells = np.repeat(starts - (ends - sizes), sizes) + np.arange(int(ends[-1]))
+            reached.append(self.items[cells].astype(np.int64))
+            added.append(self.weights[cells].astype(np.float64) * ((1.0 - self.own_share) / len(near)))
+        places, sums = summed_cells(np.concatenate(reached), np.concatenate(added), self.n_items)
+        return places, sums + 1e-6 * self.popularity[places]
 
     def to_parts(self) -> tuple[dict[str, Any], Arrays]:
         """See `CandidateSource`."""

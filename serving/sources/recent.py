@@ -13,8 +13,8 @@ from features.errors import ArtefactError
 from features.instants import DAY_US
 from serving.sources.histories import PURCHASE, Histories
 from serving.sources.parts import positive_numbers
-from serving.sources.source import Arrays, Bools, Excluded, Ints, Proposals, Scores
-from serving.sources.sparse_rows import propose_reached, score_reached
+from serving.sources.source import Arrays, Ints
+from serving.sources.sparse_rows import Reached, ReachingSource
 
 __all__ = ["RecentSource"]
 
@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class RecentSource:
+class RecentSource(ReachingSource):
     """The customer's own items, the latest first: `2 ** -(age / half-life) / (1 + items met since)`.
 
     Age and order are those of the last step with the item. Where that was a purchase, the item is off the mind and
@@ -60,15 +60,9 @@ class RecentSource:
         share = np.where(kinds == PURCHASE, self.bought_share, 1.0)
         return items, np.asarray(share * np.exp2(-age_days / self.half_life_days) / (1.0 + since), np.float64)
 
-    def propose(
-        self, histories: Histories, limit: int, allowed: Bools | None = None, excluded: Excluded | None = None
-    ) -> Proposals:
-        """The customer's own items, the latest first."""
-        return propose_reached(lambda row: self.of(histories, row), histories.n_customers, limit, allowed, excluded)
-
-    def scores(self, histories: Histories, places: Ints) -> Scores:
-        """Scores in (0, 1]; NaN for items that the customer has never met."""
-        return score_reached(lambda row: self.of(histories, row), places)
+    def reached(self, histories: Histories) -> Reached:
+        """The customer's own items."""
+        return Reached.of_rows(self.n_items, [self.of(histories, row) for row in range(histories.n_customers)])
 
     def to_parts(self) -> tuple[dict[str, Any], Arrays]:
         """See `CandidateSource`."""

@@ -14,8 +14,8 @@ from features.errors import ArtefactError
 from serving.sources.histories import Histories
 from serving.sources.parts import Shape, arrays_of, positive_numbers
 from serving.sources.recent_steps import RecentSteps
-from serving.sources.source import Arrays, Bools, Excluded, Ints, Proposals, Scores
-from serving.sources.sparse_rows import Reach, propose_reached, remembered, score_reached, summed_cells
+from serving.sources.source import Arrays, Ints
+from serving.sources.sparse_rows import Reached, ReachingSource, summed_cells
 
 __all__ = ["SessionKnnSource"]
 
@@ -30,7 +30,7 @@ _SHAPES = {
 
 
 @dataclass(frozen=True, eq=False)
-class SessionKnnSource:
+class SessionKnnSource(ReachingSource):
     """Item j scores the sum over the nearest sessions n that hold it of `similarity of n * 2 ** -(distance / reach)`.
 
     The similarity of a session is the sum of the weights of the customer's last steps that it holds, divided by the
@@ -113,29 +113,20 @@ class SessionKnnSource:
         within = np.arange(int(own[-1])) - own[number]
         return self.items[starts[number] + within].astype(np.int64), number, within
 
-    def _reach(self, histories: Histories) -> Reach:
-        def of(row: int) -> tuple[Ints, Floats]:
-            own, weights = self.steps.of(histories, row)
-            near, alike = self._nearest(own, weights)
-            reached, number, within = self._entries(near)
-            met = np.isin(reached, own)
-            latest = np.zeros(len(near), np.int64)
-            np.maximum.at(latest, number[met], within[met])
-            distance = np.abs(within - latest[number])
-            added = alike[number] * np.exp2(-distance / self.reach) * self._rarity[reached]
-            return summed_cells(reached[distance > 0], added[distance > 0], self.n_items)
+    def reached(self, histories: Histories) -> Reached:
+        """The items of the nearest sessions."""
+        return Reached.of_rows(self.n_items, [self._in_near(histories, row) for row in range(histories.n_customers)])
 
-        return remembered(of, histories, self)
-
-    def propose(
-        self, histories: Histories, limit: int, allowed: Bools | None = None, excluded: Excluded | None = None
-    ) -> Proposals:
-        """The best items of the nearest sessions."""
-        return propose_reached(self._reach(histories), histories.n_customers, limit, allowed, excluded)
-
-    def scores(self, histories: Histories, places: Ints) -> Scores:
-        """The sums of given items; NaN for an item that no near session holds."""
-        return score_reached(self._reach(histories), places)
+    def _in_near(self, histories: Histories, row: int) -> tuple[Ints, Floats]:
+        own, weights = self.steps.of(histories, row)
+        near, alike = self._nearest(own, weights)
+        reached, number, within = self._entries(near)
+        met = np.isin(reached, own)
+        latest = np.zeros(len(near), np.int64)
+        np.maximum.at(latest, number[met], within[met])
+        distance = np.abs(within - latest[number])
+        added = alike[number] * np.exp2(-distance / self.reach) * self._rarity[reached]
+        return summed_cells(reached[distance > 0], added[distance > 0], self.n_items)
 
     def leading(self, histories: Histories, row: int, places: Ints) -> Ints:
         """See `Explaining`: of the last steps the item that weighs most in the near sessions that hold the place."""

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from serving.sources.best_first import NOTHING, best_keys, largest, of_keys
 from serving.sources.histories import Histories
 
 __all__ = [
@@ -34,8 +35,7 @@ Ints = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float32]
 Arrays = dict[str, npt.NDArray[Any]]
 
-_GROUPS_A_PLACE = 4
-_LARGEST_GROUP = 64
+_ROWS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,11 @@ class Excluded:
     def of(self, row: int) -> Ints:
         """The positions excluded for one customer."""
         return self.items[self.offsets[row] : self.offsets[row + 1]]
+
+    @property
+    def rows(self) -> Ints:
+        """int64 (m,): the customer of each item."""
+        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
 
     def part(self, start: int, stop: int) -> Excluded:
         """Those of the customers `start:stop`, counted from 0 again."""
@@ -148,49 +153,20 @@ def best_of(
     >>> found.places.tolist(), found.scores.tolist()
     ([[1, 3, 0]], [[3.0, 3.0, 1.0]])
     """
-    n_rows = len(dense)
-    places = np.full((n_rows, limit), -1, np.int64)
-    scores = np.full((n_rows, limit), np.nan, np.float32)
-    best = np.full(n_rows, -1, np.int64)
-    bar = None if allowed is None else np.where(allowed, np.float32(0), np.float32(np.nan))
-    for row in range(n_rows):
-        values = dense[row].astype(np.float32, copy=False)
-        best[row] = _largest(values)
-        if bar is not None:
-            values = values + bar
+    n, everything = len(dense), np.arange(dense.shape[1])
+    keys, best = np.full((n, limit), NOTHING), np.empty(n, np.int64)
+    barred = None if allowed is None else ~allowed
+    for start in range(0, n, _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        values = dense[rows].astype(np.float32)
+        best[rows] = largest(values)
+        if barred is not None:
+            values[:, barred] = np.nan
         if excluded is not None:
-            values = values.copy() if bar is None else values
-            values[excluded.of(row)] = np.nan
-        kept = _first(values, limit)
-        places[row, : len(kept)], scores[row, : len(kept)] = kept, values[kept]
-    return Proposals(places, scores, best)
-
-
-def _largest(values: Scores) -> int:
-    """The place of the largest number; -1 where there is none."""
-    if not values.size:
-        return -1
-    place = int(np.argmax(values))  # a NaN counts as the largest
-    if np.isnan(values[place]):
-        place = int(np.argmax(np.where(np.isnan(values), -np.inf, values)))
-    return -1 if np.isnan(values[place]) else place
-
-
-def _first(values: Scores, limit: int) -> Ints:
-    """Places of the `limit` largest numbers, best first, ties by place; fewer where there are fewer.
-
-    The largest of each of many groups are found in one pass; the worst of the best `limit` of them is a bound that few
-    numbers reach, and these alone are sorted.
-    """
-    width = min(len(values) // (_GROUPS_A_PLACE * limit), _LARGEST_GROUP)
-    bound = np.float32(-np.inf)
-    if width > 1:
-        n_groups = len(values) // width
-        tops = np.fmax.reduce(values[: width * n_groups].reshape(width, n_groups), axis=0)
-        worst = -np.partition(-tops, limit - 1)[limit - 1]  # NaN sorts last
-        bound = bound if np.isnan(worst) else worst
-    kept = np.flatnonzero(values >= bound)
-    return kept[np.argsort(-values[kept], kind="stable")][:limit]
+            struck = excluded.part(start, start + len(values))
+            values[struck.rows, struck.items] = np.nan
+        keys[rows] = best_keys(values, everything, keys[rows])
+    return Proposals(*of_keys(keys), best)
 
 
 def picked(dense: npt.NDArray[np.floating], places: Ints) -> Scores:

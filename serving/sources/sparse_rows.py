@@ -1,43 +1,124 @@
-"""Proposals and scores of sources that reach a few items a customer, from those items and their sums alone."""
+"""Sources that reach a few items a customer: proposals and scores from those items and their sums alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from features.sorting import stable_order
+from features.sorting import run_starts, stable_order
+from serving.sources.best_first import best_ragged, of_keys
 from serving.sources.histories import Histories
-from serving.sources.source import Bools, Excluded, Ints, Proposals, Scores, open_to
+from serving.sources.source import Bools, Excluded, Ints, Proposals, Scores
 
-__all__ = ["Reach", "propose_reached", "remembered", "score_reached", "summed_cells"]
+__all__ = ["Reached", "ReachingSource", "summed_cells"]
 
 Floats = npt.NDArray[np.float64]
-Reach = Callable[[int], tuple[Ints, Floats]]
-"""The row of a customer -> the items reached, int64 (r,), ascending and distinct, and their sums, float64 (r,)."""
 
 _DENSE_ITEMS = 200_000
 _SPARSE = 8
 """Where fewer entries than one item in so many are met, sorting them costs less than an array of all items."""
-_MOST_REMEMBERED = 512
+_CUSTOMERS_AT_ONCE = 256
 
 
-def remembered(reach: Reach, histories: Histories, source: object) -> Reach:
-    """The same, each row of these histories worked out once; of many customers nothing is kept, to bound the memory.
+@dataclass(frozen=True, eq=False)
+class Reached:
+    """The items that each of n customers is led to.
 
-    What is kept does not hold the histories, so it goes at once when they go.
+    Attributes:
+        n_items: length of the catalogue.
+        offsets: int64 (n + 1,); those of customer i are `items[offsets[i]:offsets[i + 1]]`.
+        items: int64 (r,), catalogue positions, ascending and distinct within a customer.
+        sums: float64 (r,), what speaks for each.
     """
-    if histories.n_customers > _MOST_REMEMBERED:
-        return reach
-    kept: dict[int, tuple[Ints, Floats]] = histories.once((source, "reach"), dict)
 
-    def of(row: int) -> tuple[Ints, Floats]:
-        if row not in kept:
-            kept[row] = reach(row)
-        return kept[row]
+    n_items: int
+    offsets: Ints
+    items: Ints
+    sums: Floats
 
-    return of
+    @classmethod
+    def of_rows(cls, n_items: int, rows: Sequence[tuple[Ints, Floats]]) -> Reached:
+        """From the items and sums of each customer."""
+        offsets = np.concatenate(([0], np.cumsum([len(items) for items, _ in rows], dtype=np.int64)))
+        items = np.concatenate([np.empty(0, np.int64), *(items for items, _ in rows)])
+        return cls(n_items, offsets, items, np.concatenate([np.empty(0), *(sums for _, sums in rows)]))
+
+    @classmethod
+    def of_cells(cls, n_items: int, n: int, cells: Ints, sums: Floats) -> Reached:
+        """From `customer * n_items + item`, int64 (r,), ascending and distinct, and sums."""
+        offsets = np.searchsorted(cells, np.arange(n + 1) * n_items)
+        return cls(n_items, offsets, cells - np.repeat(np.arange(n) * n_items, np.diff(offsets)), sums)
+
+    @cached_property
+    def _cells(self) -> Ints:
+        return np.repeat(np.arange(len(self.offsets) - 1) * self.n_items, np.diff(self.offsets)) + self.items
+
+    def propose(self, limit: int, allowed: Bools | None = None, excluded: Excluded | None = None) -> Proposals:
+        """The best `limit` items of each customer, best first, ties by place; see `CandidateSource.propose`."""
+        scores, items, offsets = self.sums.astype(np.float32), self.items, self.offsets
+        best = of_keys(best_ragged(scores, items, offsets, 1))[0][:, 0]
+        kept = None if allowed is None else allowed[self.items]
+        if excluded is not None and len(excluded.items):
+            kept = np.ones(len(items), np.bool_) if kept is None else kept
+            at = self._places(excluded.rows * self.n_items + excluded.items)
+            kept[at[at >= 0]] = False
+        if kept is not None:
+            scores, items, offsets = scores[kept], items[kept], np.concatenate(([0], np.cumsum(kept)))[offsets]
+        return Proposals(*of_keys(best_ragged(scores, items, offsets, limit)), best)
+
+    def scores(self, places: Ints) -> Scores:
+        """float32 (n, m): the sums of given places int64 (n, m); NaN at place -1 and where nothing is reached."""
+        wanted = np.arange(len(places))[:, None] * self.n_items + places
+        at = np.where(places >= 0, self._places(wanted), -1)
+        return np.append(self.sums.astype(np.float32), np.float32(np.nan))[at]
+
+    def _places(self, wanted: Ints) -> Ints:
+        """Where each of some cells is; -1 where it is not reached."""
+        if not len(self._cells):
+            return np.full(wanted.shape, -1, np.int64)
+        at = np.minimum(np.searchsorted(self._cells, wanted), len(self._cells) - 1)
+        return np.where(self._cells[at] == wanted, at, -1)
+
+
+class ReachingSource(ABC):
+    """A candidate source that follows what the customer did to a few items; work goes with their number."""
+
+    @abstractmethod
+    def reached(self, histories: Histories) -> Reached:
+        """The items that each customer is led to."""
+
+    def propose(
+        self, histories: Histories, limit: int, allowed: Bools | None = None, excluded: Excluded | None = None
+    ) -> Proposals:
+        """The best of what each customer is led to; see `CandidateSource`."""
+        parts = [
+            found.propose(limit, allowed, None if excluded is None else excluded.part(start, stop))
+            for start, stop, found in self._parts(histories)
+        ]
+        return Proposals.together(parts, limit)
+
+    def scores(self, histories: Histories, places: Ints) -> Scores:
+        """The sums of given items; NaN at place -1 and for an item that nothing leads to."""
+        parts = [found.scores(places[start:stop]) for start, stop, found in self._parts(histories)]
+        return np.concatenate([np.empty((0, places.shape[1]), np.float32), *parts])
+
+    def _parts(self, histories: Histories) -> Iterator[tuple[int, int, Reached]]:
+        """What few customers reach is worked out once; of many nothing is kept, to bound the memory.
+
+        What is kept does not hold the histories, so it goes at once when they go.
+        """
+        n = histories.n_customers
+        if n <= _CUSTOMERS_AT_ONCE:
+            yield 0, n, histories.once((self, "reached"), lambda: self.reached(histories))
+            return
+        for start in range(0, n, _CUSTOMERS_AT_ONCE):
+            stop = min(start + _CUSTOMERS_AT_ONCE, n)
+            yield start, stop, self.reached(histories.part(start, stop))
 
 
 def summed_cells(reached: npt.NDArray[np.integer], added: Floats, n_items: int) -> tuple[Ints, Floats]:
@@ -54,47 +135,10 @@ def summed_cells(reached: npt.NDArray[np.integer], added: Floats, n_items: int) 
         return places, np.asarray(np.bincount(reached, added, minlength=n_items), np.float64)[places]
     if not len(reached):
         return np.empty(0, np.int64), np.empty(0)
-    order = stable_order(reached.astype(np.int64), n_items)
-    ascending = reached[order]
-    new = np.concatenate(([True], ascending[1:] != ascending[:-1]))
-    return ascending[new].astype(np.int64), np.asarray(np.bincount(np.cumsum(new) - 1, added[order]), np.float64)
-
-
-def propose_reached(
-    reach: Reach, n_customers: int, limit: int, allowed: Bools | None = None, excluded: Excluded | None = None
-) -> Proposals:
-    """The best `limit` items reached by each customer, best first, ties by place; see `CandidateSource.propose`."""
-    places = np.full((n_customers, limit), -1, np.int64)
-    scores = np.full((n_customers, limit), np.nan, np.float32)
-    best = np.full(n_customers, -1, np.int64)
-    for row in range(n_customers):
-        reached, exact = reach(row)
-        if not len(reached):
-            continue
-        sums = exact.astype(np.float32)
-        best[row] = reached[np.argmax(sums)]
-        kept = open_to(reached, row, allowed, excluded)
-        reached, sums = reached[kept], sums[kept]
-        order = _first(sums, limit)
-        places[row, : len(order)], scores[row, : len(order)] = reached[order], sums[order]
-    return Proposals(places, scores, best)
-
-
-def score_reached(reach: Reach, places: Ints) -> Scores:
-    """float32 (n, m): the sums of given places int64 (n, m); NaN at place -1 and where nothing is reached."""
-    found = np.full(places.shape, np.nan, np.float32)
-    for row, own in enumerate(places):
-        reached, sums = reach(row)
-        if len(reached):
-            at = np.minimum(np.searchsorted(reached, own), len(reached) - 1)
-            found[row] = np.where(reached[at] == own, sums[at].astype(np.float32), np.float32(np.nan))
-    return found
-
-
-def _first(sums: Scores, limit: int) -> Ints:
-    """Places of the `limit` largest, best first, ties by place."""
-    if limit < len(sums):
-        worst = np.partition(sums, len(sums) - limit)[len(sums) - limit]
-        kept = np.flatnonzero(sums >= worst)
-        return kept[np.argsort(-sums[kept], kind="stable")][:limit]
-    return np.argsort(-sums, kind="stable")
+    given = reached.astype(np.int64, copy=False)
+    order = stable_order(given, n_items)
+    ascending = given[order]
+    starts = run_starts(ascending)
+    new = np.zeros(len(ascending), np.int64)
+    new[starts[1:]] = 1
+    return ascending[starts], np.asarray(np.bincount(np.cumsum(new), added[order]), np.float64)

@@ -13,14 +13,14 @@ from features.errors import ArtefactError
 from serving.sources.histories import Histories
 from serving.sources.neighbours import ItemNeighbours
 from serving.sources.recent_steps import RecentSteps
-from serving.sources.source import Arrays, Bools, Excluded, Ints, Proposals, Scores
-from serving.sources.sparse_rows import Reach, propose_reached, remembered, score_reached
+from serving.sources.source import Arrays, Ints
+from serving.sources.sparse_rows import Reached, ReachingSource
 
 __all__ = ["TransitionSource"]
 
 
 @dataclass(frozen=True, eq=False)
-class TransitionSource:
+class TransitionSource(ReachingSource):
     """The score of item j is the sum over the items i of the last steps of `weight of i * S[i, j]`.
 
     It has nothing to say of an item that no item of these steps leads to, and nothing to who did nothing.
@@ -44,21 +44,12 @@ class TransitionSource:
         """Length of the catalogue."""
         return self.neighbours.n_items
 
-    def _reach(self, histories: Histories) -> Reach:
-        def of(row: int) -> tuple[Ints, npt.NDArray[np.float64]]:
-            return self.neighbours.summed(*self.steps.of(histories, row))
-
-        return remembered(of, histories, self)
-
-    def propose(
-        self, histories: Histories, limit: int, allowed: Bools | None = None, excluded: Excluded | None = None
-    ) -> Proposals:
-        """The best followers of the last steps; work goes with their number, not with the catalogue's."""
-        return propose_reached(self._reach(histories), histories.n_customers, limit, allowed, excluded)
-
-    def scores(self, histories: Histories, places: Ints) -> Scores:
-        """The sums of given items; NaN for an item that nothing in the last steps leads to."""
-        return score_reached(self._reach(histories), places)
+    def reached(self, histories: Histories) -> Reached:
+        """What follows on the last steps."""
+        steps = [self.steps.of(histories, row) for row in range(histories.n_customers)]
+        offsets = np.concatenate(([0], np.cumsum([len(items) for items, _ in steps], dtype=np.int64)))
+        items = np.concatenate([np.empty(0, np.int64), *(items for items, _ in steps)])
+        return self.neighbours.reached(offsets, items, np.concatenate([np.empty(0), *(w for _, w in steps)]))
 
     def leading(self, histories: Histories, row: int, places: Ints) -> Ints:
         """See `Explaining`: the item of the last steps that adds most."""

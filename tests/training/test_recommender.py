@@ -76,7 +76,8 @@ def test_fold_in_equals_implicit():
         theirs = model.recalculate_user(np.arange(60), confidence)
     source = FactorSource(model.item_factors, alpha, regularization)
     for row in range(60):
-        ours = source.fold_in(weights[row].indices.astype(np.int64), weights[row].data.astype(np.float64))
+        own = weights[row]
+        (ours,) = source.fold_in(own.indices[None].astype(np.int64), own.data[None].astype(np.float64))
         assert ours == pytest.approx(theirs[row], abs=1e-4)
 
 

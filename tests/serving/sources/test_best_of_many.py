@@ -60,7 +60,7 @@ def test_a_customer_is_solved_once_for_proposing_and_for_scoring():
     assert len(solved) == 2
     assert one.vectors(histories)[0].tobytes() != other.vectors(histories)[0].tobytes()
     np.testing.assert_allclose(
-        one.vectors(histories)[0], one.fold_in(histories.items[:2], histories.weights[:2]), rtol=1e-6
+        one.vectors(histories)[:1], one.fold_in(histories.items[None, :2], histories.weights[None, :2]), rtol=1e-6
     )
 
 

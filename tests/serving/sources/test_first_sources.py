@@ -30,12 +30,12 @@ def scores_of(source, histories):
 def test_fold_in_by_hand():
     # YtY + lambda I = [[2, 1], [1, 2]] + I = [[3, 1], [1, 3]]; item cup (1, 0), weight .5: confidence 1 + 10 * .5 = 6
     # left [[8, 1], [1, 3]], right (6, 0): x = (6 * 3, -6) / (8 * 3 - 1) = (18, -6) / 23
-    assert ALS.fold_in(np.array([0]), np.array([0.5])) == pytest.approx(np.array([18, -6]) / 23)
+    assert ALS.fold_in(np.array([[0]]), np.array([[0.5]]))[0] == pytest.approx(np.array([18, -6]) / 23)
 
 
 def test_an_item_turned_down_pushes_away():
-    liked = ALS.fold_in(np.array([0]), np.array([1.0]))
-    refused = ALS.fold_in(np.array([0, 1]), np.array([1.0, -1.0]))
+    liked = ALS.fold_in(np.array([[0]]), np.array([[1.0]]))[0]
+    refused = ALS.fold_in(np.array([[0, 1]]), np.array([[1.0, -1.0]]))[0]
     assert refused[1] > liked[1]  # item pot (0, 1): its prediction is drawn from below towards 0
     assert abs(refused[1]) < abs(liked[1])
 

@@ -4,23 +4,21 @@ import numpy as np
 
 import serving.sources.sparse_rows as module
 from serving.sources.source import Excluded, best_of
-from serving.sources.sparse_rows import propose_reached, score_reached, summed_cells
+from serving.sources.sparse_rows import Reached, summed_cells
 
 RNG = np.random.default_rng(7)
 DENSE = np.where(RNG.random((6, 20)) < 0.5, RNG.integers(0, 5, (6, 20)), np.nan)  # many ties
 DENSE[3] = np.nan
 
 
-def reach(row):
-    places = np.flatnonzero(~np.isnan(DENSE[row]))
-    return places, DENSE[row, places]
+REACHED = Reached.of_rows(20, [(np.flatnonzero(~np.isnan(row)), row[~np.isnan(row)]) for row in DENSE])
 
 
 def test_proposals_of_what_is_reached_are_those_of_the_dense_row():
     allowed = RNG.random(20) < 0.7
     excluded = Excluded(np.arange(0, 14, 2), np.arange(12))
     for limit in (1, 4, 30):
-        found, expected = propose_reached(reach, 6, limit, allowed, excluded), best_of(DENSE, limit, allowed, excluded)
+        found, expected = REACHED.propose(limit, allowed, excluded), best_of(DENSE, limit, allowed, excluded)
         np.testing.assert_array_equal(found.places, expected.places)
         np.testing.assert_array_equal(found.scores, expected.scores)
         np.testing.assert_array_equal(found.best, expected.best)
@@ -29,7 +27,7 @@ def test_proposals_of_what_is_reached_are_those_of_the_dense_row():
 def test_what_is_not_reached_has_no_score():
     everywhere = np.tile(np.arange(-1, 20), (6, 1))
     expected = np.concatenate([np.full((6, 1), np.nan), DENSE], axis=1)
-    np.testing.assert_array_equal(score_reached(reach, everywhere), expected.astype(np.float32))
+    np.testing.assert_array_equal(REACHED.scores(everywhere), expected.astype(np.float32))
 
 
 def test_a_large_catalogue_gives_the_very_same_sums(monkeypatch):
