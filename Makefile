@@ -108,6 +108,9 @@ bench-overload: $(READY) ## four times what a worker carries for SECONDS (60), 2
 bench-durability: $(READY) strace ## 50 times kill -9 while events stream in, synced before acknowledged, 300 torn logs
 	$(BIN)/python -m benchmarks.bench_durability
 
+bench-soak: $(READY) ## half load for MINUTES (30) or HOURS: memory, open files, sockets; Ctrl-C ends it with a table
+	$(BIN)/python -m benchmarks.bench_soak --picture docs/images/soak.png $(if $(HOURS),--hours $(HOURS),$(if $(MINUTES),--minutes $(MINUTES)))
+
 bench-swap: $(READY) ## 20 releases swapped in 60 s under load, beside a run without
 	$(BIN)/python -m benchmarks.bench_swap
 

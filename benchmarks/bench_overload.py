@@ -18,7 +18,7 @@ import tempfile
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,10 +59,14 @@ class Run:
 
 
 class Load:
-    """Callers with a connection each; at a rate, or as fast as answers come where none is given."""
+    """Callers with a connection each; at a rate, or as fast as answers come where none is given.
 
-    def __init__(self, port: int, calls: Sequence[bytes], *, seconds: float, callers: int, rate: float | None) -> None:
-        self.port, self.calls, self.callers, self.rate = port, calls, callers, rate
+    A list of calls is gone through again and again; of other calls each is sent once.
+    """
+
+    def __init__(self, port: int, calls: Iterable[bytes], *, seconds: float, callers: int, rate: float | None) -> None:
+        self.port, self.callers, self.rate = port, callers, rate
+        self._calls = itertools.cycle(calls) if isinstance(calls, Sequence) else iter(calls)
         self.run = Run()
         self.seconds = seconds
         self.stopped = False
@@ -80,7 +84,10 @@ class Load:
             number = next(self._numbers)
             if self.rate is not None:
                 await asyncio.sleep(max(0.0, began + number / self.rate - now))
-            streams = await self._ask(self.calls[number % len(self.calls)], streams)
+            call = next(self._calls, None)
+            if call is None:
+                break
+            streams = await self._ask(call, streams)
         if streams is not None:
             streams[1].close()
 
@@ -119,7 +126,7 @@ class Load:
 
 
 def hold(
-    port: int, calls: Sequence[bytes], *, seconds: float, callers: int = CALLERS, rate: float | None = None
+    port: int, calls: Iterable[bytes], *, seconds: float, callers: int = CALLERS, rate: float | None = None
 ) -> Run:
     """One stretch of load."""
     return uvloop.run(Load(port, calls, seconds=seconds, callers=callers, rate=rate).send())

@@ -6,12 +6,12 @@ answer leaves before the next one's work begins; the others wait in a line. Each
 before its own began: so long, and no longer, it had waited unseen.
 
 The line goes by age as long as waiting stays within the limit: bursts, and callers that take turns, are worked off.
-Where the oldest waits longer all the time it is overload. Then the newest goes first, since who comes now can still be
-answered as quickly as ever, and who was passed over twice is turned away. It ends once there is time for all: what would
-still have to be done, had everybody been let in, is counted for that.
-Source: Maurer, "Fail at Scale" (ACM Queue 13(8), 2015) for the two orders; Nichols, Jacobson, "Controlling Queue Delay"
-(ACM Queue 10(5), 2012) for what tells a burst from a standing queue; Gibbens, Kelly, "Resource pricing and the evolution
-of congestion control" (Automatica 35, 1999) for the queue that is counted and not there.
+Where the oldest waits longer all the time it is overload. Then the newest goes first, since who comes now can still
+be answered as quickly as ever, and who was passed over twice is turned away. It ends once there is time for all: what
+would still have to be done, had everybody been let in, is counted for that.
+Source: Maurer, "Fail at Scale" (ACM Queue 13(8), 2015) for the two orders; Nichols, Jacobson, "Controlling Queue
+Delay" (ACM Queue 10(5), 2012) for what tells a burst from a standing queue; Gibbens, Kelly, "Resource pricing and the
+evolution of congestion control" (Automatica 35, 1999) for the queue that is counted and not there.
 """
 
 from __future__ import annotations

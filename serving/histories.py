@@ -1,12 +1,14 @@
 """The compact history of each customer: the sealed log as loaded at the start, and what was accepted since.
 
-The tail is read from the store by sequence number, so every process sees what any of them accepted. What a customer
-did as a visitor before logging in is part of the customer's history; see visitor_links. One thread uses a `Histories`;
-the views it hands out never change and may be read anywhere.
+The tail is read from the store by sequence number, so every process sees what any of them accepted. Of its events only
+the newest stay in memory; of the others the numbers, by which they are read again when their customer is asked about.
+What a customer did as a visitor before logging in is part of the customer's history; see visitor_links. One thread uses
+a `Histories`; the views it hands out never change and may be read anywhere.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -40,7 +42,9 @@ _COLUMNS = (
     "topic",
 )
 _VIEWS_KEPT = 4_096
-_NOTHING: list[EventRow] = []
+_ROWS_KEPT = 20_000
+"""Of the newest accepted events, a KB each."""
+_NOTHING: array[int] = array("q")
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +108,8 @@ class Histories:
         self._links = VisitorLinks()
         self._links_seq = -1  # none were read
         self._seq = store.sealed_until(sealed.version)  # what the log holds is not read a second time
-        self._rows: dict[str, list[EventRow]] = {}
+        self._tails: dict[str, array[int]] = {}  # sequence numbers of each customer's events
+        self._newest: dict[int, EventRow] = {}  # in the order of their numbers
         self._views: dict[str, tuple[int, CustomerView]] = {}  # the one asked for last stands last
         self.catch_up()
 
@@ -129,25 +134,31 @@ class Histories:
         for row in rows:
             self._seq = row["seq"]
             if not self._is_sealed(row):
+                self._newest[self._seq] = row
                 self._take(row)
+                if len(self._newest) > _ROWS_KEPT:
+                    del self._newest[next(iter(self._newest))]
         return len(rows)
 
     def knows(self, customer_key: str) -> bool:
         """Whether there is an event of the customer."""
-        return customer_key in self._rows or int(self.sealed.view.rows_of((customer_key,))[0]) >= 0
+        return customer_key in self._tails or int(self.sealed.view.rows_of((customer_key,))[0]) >= 0
 
     def history(self, customer_key: str) -> CustomerView | None:
         """The view of one customer; None where nothing is known of the customer.
 
         Views are kept for the customers asked for last, with the sums that features have made on them: a customer
         who is here now is asked about again, and an event adds to the view instead of making it anew.
+
+        Raises:
+            UnavailableError: the store cannot be read now, and older events than those in memory are needed.
         """
-        tail = self._rows.get(customer_key, _NOTHING)
+        tail = self._tails.get(customer_key, _NOTHING)
         n_merged, view = self._views.pop(customer_key, (0, None))
         if view is None:
             view = self._sealed_of(customer_key)
         if n_merged < len(tail):
-            newer = CustomerView.from_events(to_events(tail[n_merged:])).as_one(customer_key)
+            newer = CustomerView.from_events(to_events(self._rows(tail[n_merged:]))).as_one(customer_key)
             view = newer if view is None else CustomerView.union([view, newer])
         if view is not None:
             self._views[customer_key] = (len(tail), view)
@@ -176,7 +187,7 @@ class Histories:
         if len(customer_keys) == 1:
             view = self.history(next(iter(customer_keys)))
             return () if view is None else (view,)
-        newer, linked = self._rows, self._links.visitors_of
+        newer, linked = self._tails, self._links.visitors_of
         moved = [key for key in customer_keys if key in newer or key in linked]
         tails = [view for key in moved if (view := self.history(key)) is not None]
         rows = self.sealed.view.rows_of([key for key in customer_keys if key not in newer and key not in linked])
@@ -209,7 +220,10 @@ class Histories:
             self.currency = row["currency"]
 
     def _credit(self, key: str, row: EventRow) -> None:
-        self._rows.setdefault(key, []).append(row)
+        tail = self._tails.get(key)
+        if tail is None:
+            tail = self._tails[key] = array("q")
+        tail.append(row["seq"])
         self.latest_recorded_us[key] = max(row["recorded_at"], self.latest_recorded_us.get(key, 0))
         self.newest_recorded_us = max(row["recorded_at"], self.newest_recorded_us)
 
@@ -217,14 +231,23 @@ class Histories:
         """Take links in; the events that change hands with them go where they belong."""
         self._links_seq = links[-1]["seq"] if links else max(self._links_seq, 0)
         for visitor, customers in self._links.take(links).items():
-            theirs = self._rows.get(visitor, _NOTHING)
-            places = {row["seq"] for row in theirs}
+            theirs = self._tails.get(visitor, _NOTHING)
+            places = set(theirs)
             for customer in customers:
                 self._views.pop(customer, None)
-                own = [row for row in self._rows.pop(customer, _NOTHING) if row["seq"] not in places]
+                own = [seq for seq in self._tails.pop(customer, _NOTHING) if seq not in places]
                 if own:
-                    self._rows[customer] = own
-            for row in theirs:
+                    self._tails[customer] = array("q", own)
+            for row in self._rows(theirs):
                 owner = self._links.owner(visitor, row["seq"])
                 if owner is not None:
                     self._credit(owner, row)
+
+    def _rows(self, seqs: Sequence[int]) -> list[EventRow]:
+        """The events of these numbers, in the order of the numbers that are given."""
+        newest = self._newest
+        older = [seq for seq in seqs if seq not in newest]
+        if not older:
+            return [newest[seq] for seq in seqs]
+        read = {row["seq"]: row for row in self._tail.at(older)}
+        return [row for seq in seqs if (row := newest.get(seq) or read.get(seq)) is not None]

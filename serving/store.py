@@ -231,6 +231,16 @@ class Tail:
         """
         return self._rows(_NEWER_LINKS, seq)
 
+    def at(self, seqs: Sequence[int]) -> list[sa.RowMapping]:
+        """The accepted events of these sequence numbers, in order; those that are gone are left out."""
+        found: list[sa.RowMapping] = []
+        for start in range(0, len(seqs), _IDS_A_QUERY):
+            among = accepted_events.c.seq.in_(seqs[start : start + _IDS_A_QUERY])
+            with translated():
+                rows = self._connection.execute(sa.select(accepted_events).where(among).order_by(accepted_events.c.seq))
+                found.extend(rows.mappings())
+        return found
+
     def close(self) -> None:
         """Give the connection back."""
         self._connection.close()

@@ -297,7 +297,11 @@ def test_decisions_are_kept_one_and_many_at_a_time(store: Store) -> None:
     assert kept[0]["churn_probability"] == 0.25
 
 
-def test_posts_are_taken_once_linked_sealed_and_followed(store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize("rows_kept", [20_000, 100])
+def test_posts_are_taken_once_linked_sealed_and_followed(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows_kept: int
+) -> None:
+    monkeypatch.setattr("serving.histories._ROWS_KEPT", rows_kept)  # the others are read again
     intake = EventIntake(store, lambda: 1_000, capacity=10_000)
     # more than are looked up by one query
     many = [row(f"e{number}", customer_key="v:1", occurred_at=number) for number in range(1_200)]

@@ -88,6 +88,17 @@ def test_a_login_brings_what_the_visitor_did_and_does_and_leaves_the_visitor_s_o
         assert seen(histories, BOB) == []
 
 
+def test_events_that_are_no_longer_in_memory_change_hands_as_well(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.histories._ROWS_KEPT", 1)
+    for item in ("apple", "bread"):
+        shop.sees(TABLET, item)
+    shop.sees(BOB, "cheese")
+    assert seen(shop.histories, TABLET) == ["apple", "bread"]
+    shop.login("in", ANN)
+    assert seen(shop.histories, ANN) == ["apple", "bread"]
+    assert seen(shop.histories, BOB) == ["cheese"]
+
+
 def test_the_view_of_a_customer_holds_one_key_and_every_event_once(shop: Shop) -> None:
     shop.sees(TABLET, "apple")
     shop.login("in", ANN)
