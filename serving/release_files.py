@@ -62,7 +62,7 @@ def store_files(directory: Path, name: str, files: Mapping[str, bytes], manifest
             _write_durably(staged / path, data)
         for folder in (*sorted(path for path in staged.iterdir() if path.is_dir()), staged):
             _sync_folder(folder)
-        staged.chmod(0o755)
+        staged.chmod(0o750)  # the group may serve what the owner trains; nobody else may take it
         if target.exists():
             raise ReleaseRefusedError(
                 "path", f"there is a release {name} already; releases never change, take a new name"

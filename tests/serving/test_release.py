@@ -1,6 +1,7 @@
 import hashlib
 import json
 import mmap
+import stat
 
 import numpy as np
 import pytest
@@ -49,6 +50,10 @@ def replace(folder, path, data):
     (folder / path).write_bytes(data)
     described = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
     edit_manifest(folder, lambda manifest: manifest["files"].update({path: described}))
+
+
+def test_nobody_outside_the_group_may_read_a_release(folder):
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o750
 
 
 def test_a_release_comes_back_as_it_was(folder):
