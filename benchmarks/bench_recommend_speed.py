@@ -276,16 +276,18 @@ def batch(scale: float) -> Part:
     peak_all, all_cpu, all_s = used(lambda: run(made))
     grown = (max(peak_one, peak_all) - before) / 2**20
     table: list[Row] = [
-        {"what": what, "cpu_s": cpu, "s": clock, "customers_per_s": histories.n_customers / clock}
-        for what, cpu, clock in (
+        {"what": what, "cpu_s": cpu_s, "s": s, "customers_per_s": histories.n_customers / s}
+        for what, cpu_s, s in (
             ("implicit, stored vectors", *theirs[1:]),
             ("ours, one source, folded in", one_cpu, one_s),
             (f"ours, {asked_sources(made)} and a ranker", all_cpu, all_s),
         )
     ]
+    cpu = [one_cpu / theirs[1], all_cpu / theirs[1]]
+    clock = [f"{one / theirs[2]:.2f} times by the clock" for one in (one_s, all_s)]
     return table, {
-        f"one source takes {one_cpu / theirs[1]:.2f} times implicit's CPU, at most 1.2": one_cpu <= 1.2 * theirs[1],
-        f"the whole recipe takes {all_cpu / theirs[1]:.2f} times, at most 5": all_cpu <= 5 * theirs[1],
+        f"one source takes {cpu[0]:.2f} times implicit's CPU, at most 1.2 ({clock[0]})": cpu[0] <= 1.2,
+        f"the whole recipe takes {cpu[1]:.2f} times, at most 5 ({clock[1]})": cpu[1] <= 5,
         f"memory grew by {grown:.0f} MiB, at most 1,024": grown <= 1_024,
     }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -74,14 +75,8 @@ class FigureReader:
         if state.shadow:
             return known
         scores = _score_spreads(self._store, state, (ours, theirs[0]))
-        return Figures(
-            known.challenger,
-            known.control,
-            known.challenger_share,
-            known.newest_us,
-            self._read_outcomes(state, now_us),
-            *scores,
-        )
+        outcomes = self._read_outcomes(state, now_us)
+        return replace(known, outcomes=outcomes, challenger_scores=scores[0], control_scores=scores[1])
 
     def _newest_us(self, experiment: str, arm: str, since_us: int) -> int | None:
         began = sa.select(sa.func.max(arm_totals.c.minute_us)).where(
