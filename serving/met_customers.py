@@ -9,8 +9,9 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -77,8 +78,8 @@ class MetCustomers:
     def _open(self) -> Iterator[sqlite3.Connection]:
         """A connection whose changes are committed when the block ends."""
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+            if not self._path.exists():
+                self._make()
             with closing(sqlite3.connect(self._path, timeout=2.0)) as connection, connection:
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.execute(_MADE)
@@ -89,6 +90,20 @@ class MetCustomers:
             raise UnavailableError(
                 f"the ids of new customers cannot be written or read now ({type(error).__name__}); try again"
             ) from None
+
+    def _make(self) -> None:
+        """Make the file for its owner alone, under its name at once.
+
+        The file itself is never opened here: to close it would give up the locks that other threads hold by SQLite.
+        """
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f"{self._path.name}-", dir=self._path.parent)
+        try:
+            os.close(handle)
+            with suppress(FileExistsError):
+                os.link(name, self._path)
+        finally:
+            Path(name).unlink()
 
 
 def _is_full(error: OSError | sqlite3.Error) -> bool:

@@ -1,6 +1,10 @@
 """New customers keep their outside id: on disk before their events, listed, sealed into the table, nobody lost."""
 
+import sqlite3
 import stat
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +78,19 @@ def test_a_new_customer_is_listed_before_and_after_sealing(running: Running) -> 
 
     running.run(talk)
     assert waiting(running) == {}
+
+
+def test_nobody_gives_up_the_lock_of_another_thread(tmp_path: Path) -> None:
+    path = tmp_path / "met.db"
+    MetCustomers(path).meet({"k:1": "anna"})
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [one.name for one in tmp_path.iterdir()] == ["met.db"]
+    with closing(sqlite3.connect(path, isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        assert MetCustomers(path).table().num_rows == 1  # as another thread of this process reads it
+        program = f"import sqlite3; sqlite3.connect({str(path)!r}, timeout=0).execute('BEGIN IMMEDIATE')"
+        other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+        assert "database is locked" in other.stderr
 
 
 def test_folding_puts_everybody_into_the_table_and_is_harmless_when_repeated(tmp_path: Path) -> None:
