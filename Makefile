@@ -11,7 +11,7 @@ export BENTOML_DO_NOT_TRACK := True
 export OPENBLAS_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check postgres strace lint audit sbom types unit bench bench-features bench-import bench-train bench-batch-scoring bench-recommend-speed bench-known-answers bench-reasons bench-slates bench-evidence bench-access bench-swap bench-overload bench-durability bench-shadow bench-http bench-sizing bench-cdnow bench-shop-churn bench-shop-recommendations bench-churn-tables bench-off-policy bench-published-tables lock clean
+.PHONY: help install demo test check postgres strace lint audit sbom types unit bench bench-features bench-import bench-train bench-batch-scoring bench-recommend-speed bench-known-answers bench-reasons bench-slates bench-evidence bench-access bench-swap bench-overload bench-soak bench-durability bench-shadow bench-http bench-cost bench-sizing bench-cdnow bench-shop-churn bench-shop-recommendations bench-churn-tables bench-off-policy bench-published-tables lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
@@ -68,7 +68,7 @@ types: $(READY)
 unit: $(READY)
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not (slow or service or packaging or realdata)"
 
-BENCHES := bench-features bench-import bench-train bench-batch-scoring bench-recommend-speed bench-http bench-known-answers bench-reasons bench-slates bench-evidence bench-access bench-swap bench-overload bench-durability bench-shadow bench-sizing
+BENCHES := bench-features bench-import bench-train bench-batch-scoring bench-recommend-speed bench-http bench-cost bench-known-answers bench-reasons bench-slates bench-evidence bench-access bench-swap bench-overload bench-durability bench-shadow bench-sizing
 
 bench: $(READY) ## every benchmark that needs no files of a real shop, to the end; fails where any limit is missed
 	@missed=; for one in $(BENCHES); do $(MAKE) --no-print-directory $$one || missed="$$missed $$one"; done; \
@@ -125,6 +125,9 @@ bench-access: $(READY) ## CPU of knowing and counting callers, a request
 
 bench-http: $(READY)
 	$(BIN)/python -m benchmarks.bench_http
+
+bench-cost: $(READY) ## CPU of keys, limits, log, metrics and assignment; beside mlflow models serve and FastAPI
+	$(BIN)/python -m benchmarks.bench_cost
 
 bench-shop-churn: $(READY) ## churn of a real shop beside its baselines; make bench-shop-churn LOG=FILE for another
 	$(BIN)/python -m benchmarks.bench_shop_churn $(if $(LOG),--log $(LOG))

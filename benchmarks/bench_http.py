@@ -123,23 +123,15 @@ def start_all(stack: ExitStack, workspace: Workspace, release: str, folder: Path
     argv += ["--no-access-log", "--loop", "uvloop", "--http", "httptools"]
     env = {"BENCH_WORKSPACE": str(workspace.root), "BENCH_RELEASE": release}
     plain = stack.enter_context(started(argv, env, port, "/v1/customers/C000001/churn", folder / "plain.log"))
-    port = free_port(3330)
-    mlflow = str(Path(sys.executable).with_name("mlflow"))
-    argv = [
-        mlflow,
-        "models",
-        "serve",
-        "-m",
-        str(folder / "model"),
-        "-p",
-        str(port),
-        "--env-manager",
-        "local",
-        "-w",
-        "1",
-    ]
-    served = stack.enter_context(started(argv, _with_path(), port, "/ping", folder / "mlflow.log"))
-    return ours, plain, served
+    return ours, plain, start_mlflow(stack, folder)
+
+
+def start_mlflow(stack: ExitStack, folder: Path) -> Server:
+    """`mlflow models serve` of the model in `folder / "model"`, one worker."""
+    port, mlflow_command = free_port(3330), str(Path(sys.executable).with_name("mlflow"))
+    argv = [mlflow_command, "models", "serve", "-m", str(folder / "model"), "-p", str(port)]
+    argv += ["--env-manager", "local", "-w", "1"]
+    return stack.enter_context(started(argv, _with_path(), port, "/ping", folder / "mlflow.log"))
 
 
 def _with_path() -> dict[str, str]:
@@ -147,14 +139,19 @@ def _with_path() -> dict[str, str]:
     return {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
-def cases(ours: Server, plain: Server, served: Server, workspace: Workspace, ids: list[str]) -> list[Case]:
-    """What is asked; each customer in turn. Events are of other customers than scores, so that rounds are alike."""
-    ids, senders = ids[:500], ids[500:]
+def mlflow_bodies(workspace: Workspace) -> list[Any]:
+    """The features of 100 customers, as `mlflow models serve` takes them."""
     snapshot = pq.read_table(max(workspace.snapshots.glob("*.parquet")))
     columns = list(CHURN_FEATURES.names)
     rows = [[row[name] for name in columns] for row in snapshot.slice(0, 100).to_pylist()]
     # Without a signature `mlflow models serve` refuses null; with one it also validates. Zero is its cheapest case.
     rows = [[0.0 if math.isnan(value) else value for value in row] for row in rows]
+    return [{"dataframe_split": {"columns": columns, "data": [row]}} for row in rows]
+
+
+def cases(ours: Server, plain: Server, served: Server, workspace: Workspace, ids: list[str]) -> list[Case]:
+    """What is asked; each customer in turn. Events are of other customers than scores, so that rounds are alike."""
+    ids, senders = ids[:500], ids[500:]
     now = format_instant(time.time_ns() // 1_000)
 
     def churn(query: str) -> Callable[[], Iterator[bytes]]:
@@ -180,11 +177,10 @@ def cases(ours: Server, plain: Server, served: Server, workspace: Workspace, ids
 
         return fresh
 
-    split = [{"dataframe_split": {"columns": columns, "data": [row]}} for row in rows]
     slates = [{"customer_id": one, "limit": 10} for one in ids]
     return [
         Case("plain Starlette, stored", plain, churn("")),
-        Case("mlflow models serve, features sent", served, posts("/invocations", split)),
+        Case("mlflow models serve, features sent", served, posts("/invocations", mlflow_bodies(workspace))),
         Case("churn stored, score alone", ours, churn("?freshness=stored&include=")),
         Case("churn stored, reasons and actions", ours, churn("?freshness=stored&include=reasons,actions")),
         Case("churn stored, everything", ours, churn("?freshness=stored")),

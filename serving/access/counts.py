@@ -1,17 +1,19 @@
-"""How many calls each subject made in each window, counted in one place for all workers: one atomic statement a call.
+"""How many calls each subject made in each window, counted in one place for all workers: one atomic change a call.
 
-Counting must be exact and cheap, and need not outlive the machine. So beside a store in a file it is a file of its own,
-whose commits do not wait for the disk (20 us instead of a sync); beside PostgreSQL it is an unlogged table there, which
-all machines share. Neither is part of what is backed up.
+Counting must be exact and cheap, and need not outlive the machine. So beside a store in a file it is a file of its own
+that is never synced; beside PostgreSQL it is an unlogged table there, which all machines share. Neither is part of what
+is backed up.
 """
 
 from __future__ import annotations
 
 import fcntl
-import sqlite3
+import hashlib
+import os
+import struct
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -25,6 +27,13 @@ __all__ = ["Claim", "Counts", "open_counts"]
 
 _TURN_S = 0.25
 _NAP_S = 0.0001
+_KEY_BYTES = 16
+_PLACE = struct.Struct(f"<{_KEY_BYTES}sqq")  # key, ends_us, used; ends_us is 0 where nothing ever was
+_PAGE_BYTES = 64 * _PLACE.size
+_PAGES = 1 << 14
+_FILE_BYTES = _PAGE_BYTES * (1 + _PAGES)
+"""For about 600,000 open windows; pages that nobody used take no space on the disk."""
+_HEAD = b"holdfast counts of calls, 1\n"
 _TABLE = (
     "TABLE IF NOT EXISTS request_counts (subject TEXT NOT NULL, ends_us BIGINT NOT NULL, used BIGINT NOT NULL, "
     "PRIMARY KEY (subject, ends_us))"
@@ -34,8 +43,6 @@ _TAKE = (
     "DO UPDATE SET used = request_counts.used + 1 WHERE request_counts.used < :limit RETURNING used"
 )
 _FORGET = "DELETE FROM request_counts WHERE ends_us < :before_us"
-_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _GONE = "calls cannot be counted now; check the disk's space and rights, or the store's server"
 
 
@@ -78,81 +85,92 @@ def open_counts(store: Path | str, file: Path, lock_timeout_ms: int) -> Counts:
 
 
 class _FileCounts:
-    """Shared by all workers of one machine. Used by one thread at a time."""
+    """Shared by all workers of one machine; used by one thread at a time of each.
+
+    A table of fixed places after a head that says so. A subject's window has a page of places that it may take, found
+    by a hash, and stays where it is; places of windows that ended are taken anew. One lock, and for each claim one read
+    of a page and one write of a place: nothing to parse, nothing to sync.
+    """
 
     waits = False
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.with_suffix(".lock").open("w") as turn:
-            fcntl.flock(turn, fcntl.LOCK_EX)  # a damaged file is replaced by one process before any other opens it
-            try:
-                self._connection = _opened(path)
-            except sqlite3.DatabaseError as error:
-                if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
-                    raise UnavailableError(_GONE) from None
-                for name in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
-                    name.unlink(missing_ok=True)
-                self._connection = _opened(path)
+        self._ended_us = 0
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            with self._turn():
+                if os.pread(self._file, len(_HEAD), 0) != _HEAD or os.fstat(self._file).st_size != _FILE_BYTES:
+                    os.ftruncate(self._file, 0)  # damaged, or of another version
+                    os.ftruncate(self._file, _FILE_BYTES)
+                    os.pwrite(self._file, _HEAD, 0)
+        except BaseException:
+            self.close()
+            raise
 
     def take(self, claims: Sequence[Claim]) -> Claim | None:
-        execute = self._connection.execute
-        try:
-            self._begin()
+        with self._turn():
+            places: dict[int, bytes] = {}
             for claim in claims:
-                if execute(_TAKE, claim.values()).fetchone() is None:
-                    execute("ROLLBACK")
+                key, page = _place_of(claim)
+                at, used = self._found(key, page, places)
+                if used >= claim.limit:
                     return claim
-            execute("COMMIT")
-        except sqlite3.Error:
-            raise self._gone() from None
+                places[at] = _PLACE.pack(key, claim.ends_us, used + 1)
+            for at, content in places.items():
+                os.pwrite(self._file, content, at)
         return None
 
     def forget(self, before_us: int) -> None:
-        try:
-            self._begin()
-            self._connection.execute(_FORGET, {"before_us": before_us})
-            self._connection.execute("COMMIT")
-        except sqlite3.Error:
-            raise self._gone() from None
+        self._ended_us = before_us
 
     def close(self) -> None:
-        self._connection.close()
+        os.close(self._file)
 
-    def _gone(self) -> UnavailableError:
-        with suppress(sqlite3.Error):
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-        return UnavailableError(_GONE)
+    def _found(self, key: bytes, page: int, places: Collection[int]) -> tuple[int, int]:
+        """Where a window stands in the file and how often it was used, or where it may: at none of `places`."""
+        content = os.pread(self._file, _PAGE_BYTES, page)
+        at = content.find(key)
+        while at > 0 and at % _PLACE.size:  # by chance, across two places
+            at = content.find(key, at + 1)
+        if at >= 0:
+            _, ends_us, used = _PLACE.unpack_from(content, at)
+            return page + at, used if ends_us >= self._ended_us else 0
+        for at, (_, ends_us, _) in enumerate(_PLACE.iter_unpack(content)):
+            place = page + at * _PLACE.size
+            if (ends_us == 0 or ends_us < self._ended_us) and place not in places:
+                return place, 0
+        raise UnavailableError("more windows are open than can be counted; let fewer customers be asked about at once")
 
-    def _begin(self) -> None:
-        """Take the turn; another worker has it for microseconds, so naps are shorter than SQLite's own."""
-        deadline = 0.0
-        while True:
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Take the turn; another worker has it for microseconds, and one that was stopped must not stop the others.
+
+        Raises:
+            UnavailableError: it cannot be had, or the file cannot be read or written.
+        """
+        deadline = time.monotonic() + _TURN_S
+        try:
+            while True:
+                try:
+                    fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(_NAP_S)
             try:
-                self._connection.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as error:
-                now = time.monotonic()
-                deadline = deadline or now + _TURN_S
-                if error.sqlite_errorcode & 0xFF not in _BUSY or now > deadline:
-                    raise
-                time.sleep(_NAP_S)
-            else:
-                return
+                yield
+            finally:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
+        except OSError:
+            raise UnavailableError(_GONE) from None
 
 
-def _opened(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = OFF")
-    if connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
-        connection.close()
-        damaged = sqlite3.DatabaseError("damaged")
-        damaged.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-        raise damaged
-    connection.execute(f"CREATE {_TABLE} WITHOUT ROWID")
-    connection.execute("PRAGMA busy_timeout = 0")
-    return connection
+def _place_of(claim: Claim) -> tuple[bytes, int]:
+    """The key of a subject's window, and where in the file its page begins."""
+    key = hashlib.blake2b(f"{claim.ends_us} {claim.subject}".encode(), digest_size=_KEY_BYTES).digest()
+    return key, _PAGE_BYTES * (1 + int.from_bytes(key[:4], "big") % _PAGES)
 
 
 class _ServerCounts:

@@ -23,6 +23,8 @@ log = logging.getLogger("holdfast.callers")
 
 _SECOND_US = 1_000_000
 _REMEMBERED = 100_000
+_SLACK_US = 5 * MINUTE_US
+"""How far clocks of machines that count together may differ."""
 
 
 class Limits:
@@ -88,7 +90,7 @@ class Limits:
     def _count(self, claims: list[Claim], now_us: int) -> Claim | None:
         if now_us - self._forgotten_us > MINUTE_US:
             self._forgotten_us = now_us
-            self._counts.forget(now_us - DAY_US)
+            self._counts.forget(now_us - _SLACK_US)
         return self._counts.take(claims)
 
     def _warn(self, error: HoldfastError, now_us: int) -> None:

@@ -1,5 +1,6 @@
 """Counting calls: exact whoever counts at once, all claims or none, and nothing that a crash can spoil for long."""
 
+import fcntl
 import subprocess
 import sys
 import threading
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from features.errors import UnavailableError
 from serving.access.counts import Claim, Counts, open_counts
 
 MANY = """
@@ -103,4 +105,36 @@ def test_a_damaged_file_is_made_anew(tmp_path: Path) -> None:
     path.write_bytes(b"torn" * 4_096)
     opened = open_counts(tmp_path / "service.db", path, 2_000)
     assert n_taken(opened, 3, Claim("a", 60, 2)) == 2
+    opened.close()
+
+
+def test_two_windows_that_share_a_page_are_counted_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.access.counts._PAGES", 1)
+    opened = open_counts(tmp_path / "service.db", tmp_path / "limits.db", 2_000)
+    claims = [Claim(f"subject {number}", 60, 2) for number in range(10)]
+    assert [opened.take(claims) for _ in range(3)] == [None, None, claims[0]]
+    opened.close()
+
+
+def test_a_full_page_takes_those_whose_windows_have_ended_and_else_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.access.counts._PAGES", 1)
+    opened = open_counts(tmp_path / "service.db", tmp_path / "limits.db", 2_000)
+    for number in range(64):
+        assert opened.take([Claim(f"subject {number}", 60, 1)]) is None
+    with pytest.raises(UnavailableError, match="more windows are open"):
+        opened.take([Claim("one more", 120, 1)])
+    opened.forget(61)
+    assert n_taken(opened, 2, Claim("one more", 120, 1)) == 1
+    opened.close()
+
+
+def test_a_worker_that_was_stopped_in_its_turn_keeps_nobody_long(tmp_path: Path) -> None:
+    opened = open_counts(tmp_path / "service.db", tmp_path / "limits.db", 2_000)
+    with (tmp_path / "limits.db").open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(UnavailableError, match="cannot be counted"):
+            opened.take([Claim("a", 60, 7)])
+    assert opened.take([Claim("a", 60, 7)]) is None
     opened.close()
