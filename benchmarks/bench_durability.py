@@ -24,10 +24,10 @@ import psutil
 
 from benchmarks import sync_trace, torn_wal
 from benchmarks.bench_http import Server, make_workspace, started
-from benchmarks.bench_overload import wait_for_workers, workers_of
 from benchmarks.kept_events import Found, found_in, left_behind
 from benchmarks.report import limit_words, print_and_keep, require_kept
 from benchmarks.steady_callers import NO_ANSWER, EventStream
+from benchmarks.workers import wait_for_workers, workers_of
 from features.pseudonyms import Pseudonyms
 from features.workspace import Workspace
 from serving.settings import ServiceSettings, serve_command

@@ -1,8 +1,9 @@
 """Hours at half load: whether memory grows, and file handles and threads are given back.
 
-What all workers together carry is measured first; half of it is asked then, by the clock: scores of fresh features,
+What all workers together carry is measured first, half of it is asked then, by the clock: scores of fresh features,
 slates, events, and feedback on what was shown (an impression, then an answer to it), of customers drawn anew each time.
-First the service gets more events than it keeps in memory, some of everybody, so that what follows is the steady state.
+First the service gets more events than it keeps in memory, some of everybody, and is asked about more customers than it
+keeps views of, so that what follows is the steady state.
 Resident memory of all its processes (RSS, and PSS, which counts shared pages once), file handles, sockets, threads and
 the database's size are looked at now and then. The slope is the median of the slopes between all pairs of looks after
 warming up (Theil-Sen), in percent of the memory an hour; its interval is the middle 95% of the same with residuals
@@ -36,11 +37,12 @@ import uvloop
 from scipy.stats import theilslopes
 
 from benchmarks.bench_http import Server, started
-from benchmarks.bench_overload import Load, hold, wait_for_workers
 from benchmarks.bench_sizing import prepare
 from benchmarks.http_load import request
+from benchmarks.paced_load import Load, hold
 from benchmarks.recommend_worlds import AS_OF_US
 from benchmarks.report import limit_words, print_and_keep, require_kept
+from benchmarks.workers import wait_for_workers
 from features.instants import format_instant
 from features.workspace import Workspace
 from serving.settings import ServiceSettings, serve_command
@@ -48,10 +50,12 @@ from training.demo import free_port
 
 N_CUSTOMERS, N_ITEMS = 20_000, 5_000
 FIRST_EVENTS, EVENTS_A_POST = 25_000, 500
+CALLS_TO_FILL = 7_500
+"""For each worker, so that it has as many customers' views as it keeps (4,096)."""
 WARM_SHARE, LEAST_WARM_S = 0.2, 20.0
 MOST_PERCENT_AN_HOUR = 1.0
 DRAWS, BLOCKS = 1_000, 12
-_PATIENCE_S = 120.0
+_PATIENCE_S = 600.0
 MIB = 2**20
 Array = npt.NDArray[np.float64]
 
@@ -180,8 +184,8 @@ class Soak:
         now, (median, slow) = self.looks[-1], self.took_ms[-1]
         print(
             f"{now.at_s / 60:6.1f} min  RSS {now.rss_mib:8.1f} MiB  PSS {now.pss_mib:8.1f}  files {now.files}"
-            f"  sockets {now.sockets}  threads {now.threads}  database {now.database_mib:,.0f} MiB  p50 {median:.1f} ms  p99 {slow:.1f} ms"
-            f"  {dict(self.load.run.outcomes)}",
+            f"  sockets {now.sockets}  threads {now.threads}  database {now.database_mib:,.0f} MiB"
+            f"  p50 {median:.1f} ms  p99 {slow:.1f} ms  {dict(self.load.run.outcomes)}",
             flush=True,
         )
 
@@ -278,9 +282,10 @@ def soak(workspace: Workspace, minutes: float, workers: int, log: Path) -> tuple
         first = hold(port, iter(calls.first()), seconds=_PATIENCE_S, callers=1).outcomes
         if first != {"202": FIRST_EVENTS // EVENTS_A_POST}:
             raise SystemExit(f"the first events were not taken: {dict(first)}")
-        hold(port, calls, seconds=5.0, callers=workers)
-        most = hold(port, calls, seconds=8.0, callers=2 * workers)
-        carried = (most.outcomes["200"] + most.outcomes["202"]) / 8.0
+        filling = itertools.islice(calls, CALLS_TO_FILL * workers)
+        began = time.perf_counter()
+        most = hold(port, filling, seconds=_PATIENCE_S, callers=2 * workers)
+        carried = (most.outcomes["200"] + most.outcomes["202"]) / (time.perf_counter() - began)
         load = Load(port, calls, seconds=60 * minutes, callers=32, rate=carried / 2)
         time.sleep(1.0)  # connections are closed
         made = Soak(server, Path(workspace.root) / "service.db", load, every_s=max(2.0, 60 * minutes / 360))

@@ -114,6 +114,7 @@ class OwnAnswers:
         await (self.own if scope["type"] == "http" else self.app)(scope, receive, send)
 
 
+os.environ.pop("BENTOML_CONTAINERIZED", None)  # with it, as images of BentoML have it, a dead worker stays dead
 metrics = Metrics(os.environ.get("PROMETHEUS_MULTIPROC_DIR"))
 app = create_app(
     started_settings,

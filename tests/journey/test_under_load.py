@@ -1,19 +1,26 @@
 """The real service under load, stopped and with a worker killed: counts alone, since the machine may be busy."""
 
+from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import psutil
 import pytest
 import uvloop
 
-from benchmarks.bench_http import started
-from benchmarks.bench_overload import LOST, REFUSED, Load, hold, until, wait_for_workers
+from benchmarks.bench_http import Server, started
+from benchmarks.bench_overload import IN_CONTAINER, killed, stopped
 from benchmarks.http_load import request
+from benchmarks.paced_load import LOST, REFUSED, Load, hold
+from benchmarks.workers import wait_for_workers
 from serving.settings import ServiceSettings, serve_command
 from tests.tiny_shop import TinyShop, tiny_shop
 from training.demo import free_port
 
 pytestmark = pytest.mark.service
+T = TypeVar("T")
+During = Callable[[Load, Server], Coroutine[Any, Any, T]]
 
 CALLS = [
     request("POST", "/v1/recommendations", {"customer_id": f"c{number}", "limit": 3})
@@ -30,14 +37,14 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> TinyShop:
     return made
 
 
-def run(shop: TinyShop, log: Path, load: dict[str, float], *, workers: int, stop: bool) -> tuple[Load, float]:
-    """Load with a stop, or a killed worker, in the middle; when the stopped one was gone."""
+def run(shop: TinyShop, log: Path, workers: int, rate: float, meanwhile: During[T]) -> tuple[Load, T]:
+    """Load, and what happens in the middle of it, in an environment as an image of BentoML has."""
     port = free_port(0)
     command = serve_command(ServiceSettings(shop.workspace.root, release="first", port=port, workers=workers))
-    with started(list(command.argv), command.env, port, "/readyz", log) as server:
+    with started(list(command.argv), command.env | IN_CONTAINER, port, "/readyz", log) as server:
         wait_for_workers(port, server.pid, workers)
-        made = Load(port, CALLS, seconds=load["seconds"], callers=8, rate=load["rate"])
-        return made, uvloop.run(until(made, server, stop=stop, after_s=1.0))
+        made = Load(port, CALLS, seconds=60.0, callers=8, rate=rate)
+        return made, uvloop.run(meanwhile(made, server))
 
 
 def test_under_overload_there_are_answers_and_refusals_and_nothing_else(shop: TinyShop, tmp_path: Path) -> None:
@@ -58,13 +65,16 @@ def test_under_overload_there_are_answers_and_refusals_and_nothing_else(shop: Ti
 def test_no_request_that_was_taken_is_lost_when_the_service_is_stopped(
     shop: TinyShop, tmp_path: Path, workers: int
 ) -> None:
-    load, _ = run(shop, tmp_path / "log", {"seconds": 60.0, "rate": 60.0}, workers=workers, stop=True)
+    load, _ = run(shop, tmp_path / "log", workers, 60.0, partial(stopped, after_s=1.0))
     assert set(load.run.outcomes) - {"429"} == {"200", REFUSED}  # refused: after the door was closed
 
 
-def test_a_killed_worker_takes_with_it_what_it_had_been_sent_and_nothing_else(shop: TinyShop, tmp_path: Path) -> None:
-    load, gone = run(shop, tmp_path / "log", {"seconds": 14.0, "rate": 20.0}, workers=2, stop=False)
+def test_a_killed_worker_takes_with_it_what_it_had_been_sent_alone_and_a_new_one_answers(
+    shop: TinyShop, tmp_path: Path
+) -> None:
+    load, told = run(shop, tmp_path / "log", 2, 20.0, partial(killed, after_s=1.0))
     assert set(load.run.outcomes) <= {"200", "429", LOST}
     assert load.run.outcomes[LOST] <= load.callers
     # a caller hears a moment later that the connection is gone, and may have written into it meanwhile
-    assert all(sent <= gone + 0.1 for sent in load.run.lost_at)
+    assert all(sent <= told.gone + 0.1 for sent in load.run.lost_at)
+    assert told.back_s < 40.0
