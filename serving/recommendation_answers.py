@@ -14,7 +14,7 @@ from serving.churn_answers import model_of
 from serving.decisions import Decision
 from serving.following import HISTORY_UNREADABLE
 from serving.kept_requests import kept_request
-from serving.pages import Page
+from serving.pages import Page, page_id
 from serving.problems import FieldError, Problem
 from serving.recipe import Recipe
 from serving.recommender import Recommender
@@ -27,7 +27,7 @@ from serving.runtime import Runtime
 from serving.slate import Slate
 from serving.storefront import SlateRequest, Storefront
 
-__all__ = ["RANK", "RecommendationRequest", "recommend", "similar"]
+__all__ = ["RANK", "RecommendationRequest", "going_on", "recommend", "similar"]
 
 log = logging.getLogger("holdfast.answers")
 
@@ -43,7 +43,7 @@ _BOOK_DAYS = 3  # an older score says nothing of whom to win back today
 class RecommendationRequest:
     """For whom, at which placement, and what is wanted there.
 
-    `next_of` is the id of the page before. The fields of `exclude` that are None are as the recipe says.
+    The fields of `exclude` that are None are as the recipe says.
     """
 
     customer_id: str | None
@@ -51,7 +51,6 @@ class RecommendationRequest:
     wanted: SlateRequest
     placement: str = "home"
     exclude: Mapping[str, Any] = field(default_factory=dict)
-    next_of: str | None = None
 
     @property
     def excludes(self) -> dict[str, Any]:
@@ -63,8 +62,7 @@ def recommend(runtime: Runtime, request: RecommendationRequest) -> tuple[dict[st
     """A slate for a customer, a visitor with a session, or nobody in particular.
 
     Raises:
-        Problem: 404, the release recommends nothing; 410, the page before is no longer known; 422, there is no such
-            placement, or a filter cannot be followed.
+        Problem: 404, the release recommends nothing; 422, there is no such placement, or a filter cannot be followed.
         UnavailableError: no release is loaded.
     """
     customer, visitor = _keys(runtime, request)
@@ -96,8 +94,6 @@ def _recommended(
     (customer, visitor), key = keys, keys[1] if keys[0] is None else keys[0]
     recipe = _recipe(routed.release, request)
     wanted = request.wanted
-    if request.next_of is not None:
-        wanted = replace(wanted, earlier=_page(runtime, request, key).item_ids)
     with span("history"):
         history, degraded = _history(runtime, customer, visitor)
     latest = runtime.histories.latest_recorded_us
@@ -105,7 +101,7 @@ def _recommended(
     risk, risk_as_of_us = _risk(runtime, routed.release, customer, as_of_us)
     storefront = runtime.storefronts.of(_recommender(routed))
     _checked(storefront, wanted)
-    recommendation_id = f"r-{runtime.new_id()}"
+    recommendation_id = page_id(runtime.clock(), runtime.new_id())
     with Counting(runtime.totals, (routed,) if routed.stood_in_for is None else ()) as counting, span("rank"):
         slate = storefront.slate(history, as_of_us, wanted, recipe, risk, recommendation_id=recommendation_id)
         counting.fallback = slate.fallback and degraded is None  # that is not the release's doing
@@ -128,6 +124,24 @@ def _recommended(
     return answer
 
 
+async def going_on(runtime: Runtime, request: RecommendationRequest, next_of: str) -> RecommendationRequest:
+    """The request of the page behind another one, whichever process gave that; `next_of` is its id.
+
+    Raises:
+        Problem: 410, the page is older than a day, was never kept, or was another customer's or placement's.
+        UnavailableError: the store cannot be read now.
+    """
+    customer, visitor = _keys(runtime, request)
+    page = await runtime.pages.find(next_of)
+    if page is None or (page.customer_key, page.placement) != (customer or visitor, request.placement):
+        raise Problem(
+            410,
+            "the page before is no longer known, or was another customer's or placement's; ask for a new list",
+            code="page_gone",
+        )
+    return replace(request, wanted=replace(request.wanted, earlier=page.item_ids))
+
+
 def similar(runtime: Runtime, item_id: str, wanted: SlateRequest) -> tuple[dict[str, Any], Release]:
     """Items like one; an unknown item gives an empty list with `fallback` true.
 
@@ -141,7 +155,9 @@ def similar(runtime: Runtime, item_id: str, wanted: SlateRequest) -> tuple[dict[
     slate = storefront.slate(None, runtime.clock(), wanted, _AS_THEY_ARE)
     if slate.strategy != _SIMILAR:
         slate = replace(slate, items=(), strategy="none", more=False)
-    answer = _answer(runtime, f"r-{runtime.new_id()}", slate, None, routed, runtime.clock(), _Asked())
+    answer = _answer(
+        runtime, page_id(runtime.clock(), runtime.new_id()), slate, None, routed, runtime.clock(), _Asked()
+    )
     return answer, routed.release
 
 
@@ -167,17 +183,6 @@ def _recipe(release: Release, request: RecommendationRequest) -> Recipe:
     if not said:
         return found
     return replace(found, rules=replace(found.rules, exclude=replace(found.rules.exclude, **said)))
-
-
-def _page(runtime: Runtime, request: RecommendationRequest, key: str | None) -> Page:
-    page = runtime.pages.find(str(request.next_of))
-    if page is None or (page.customer_key, page.placement) != (key, request.placement):
-        raise Problem(
-            410,
-            "the page before is no longer known, or was another customer's or placement's; ask for a new list",
-            code="page_gone",
-        )
-    return page
 
 
 def _history(runtime: Runtime, customer: str | None, visitor: str | None) -> tuple[CustomerView | None, str | None]:

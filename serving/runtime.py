@@ -79,7 +79,7 @@ class Runtime:
     met: MetCustomers
     access: Access
     kept_answers: KeptAnswers
-    pages: Pages = field(default_factory=Pages)
+    pages: Pages
     closing: ExitStack = field(default_factory=ExitStack, repr=False)
     following: Following = field(init=False, repr=False)
     _shown: set[str] = field(default_factory=set, repr=False)
@@ -171,6 +171,7 @@ class Runtime:
             MetCustomers(places.met_identities),
             access,
             KeptAnswers(store, clock, new_id),
+            Pages(store, clock),
         )
 
     @property

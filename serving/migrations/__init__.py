@@ -16,7 +16,7 @@ from features.errors import ArtefactError
 
 __all__ = ["HEAD", "VERSIONS_TABLE", "found_version", "migrate"]
 
-HEAD = "0005"
+HEAD = "0006"
 """The version that this code reads and writes; a test holds it against the folder `versions`."""
 
 VERSIONS_TABLE = "store_version"  # not alembic's usual name: MLflow's own stands in a database that both share
