@@ -25,7 +25,7 @@ __all__ = ["ScoreBooks"]
 
 log = logging.getLogger("holdfast.scores")
 
-_TREND_COLUMNS = ("customer_key", "churn_probability")
+_TREND_COLUMNS = ("customer_key", "churn_probability", "eligible")
 _BOOKS_KEPT = 2
 _CHANGES_KEPT = 4
 _LISTS_KEPT = 8

@@ -28,6 +28,7 @@ log = logging.getLogger("holdfast.callers")
 _READ = frozenset({b"authorization", b"x-api-key", b"origin", b"host", b"access-control-request-method"})
 _OF_PROXIES = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip", b"via"})
 _LONGEST_CREDENTIAL = 8_192
+_NO_RULE = Rule(None)  # in the place of a method that an address does not have
 _PREFLIGHT = [
     (b"access-control-allow-methods", b"GET, POST"),
     (
@@ -80,7 +81,7 @@ class Gate:
             rule = there.get(headers[b"access-control-request-method"].decode("latin-1"))
             await self._preflight(rule, origin, send)
             return
-        if _is_public(there.get(scope["method"]), path, settings):
+        if _is_public(scope["method"], there, path, settings):
             caller = OPEN
         elif not settings.asks_for_keys and (
             settings.allow_open_access or (not through_proxy and _on_this_machine(scope, headers))
@@ -143,8 +144,14 @@ class Gate:
         await send({"type": "http.response.body", "body": b""})
 
 
-def _is_public(rule: Rule | None, path: str, settings: ServiceSettings) -> bool:
-    """Whether the call needs no key. Of any other, there or not, strangers are told nothing."""
+def _is_public(method: str, there: Mapping[str, Rule | None], path: str, settings: ServiceSettings) -> bool:
+    """Whether the call needs no key, or is to a public address by another method, which its route refuses by itself.
+
+    Of any other, there or not, strangers are told nothing.
+    """
+    rule = there.get(method, _NO_RULE)
+    if rule is _NO_RULE:
+        return bool(there) and all(one is PUBLIC for one in there.values())
     return rule is PUBLIC or (rule is not None and settings.public_metrics and path == "/metrics")
 
 

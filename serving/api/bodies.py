@@ -6,7 +6,16 @@ import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 from starlette.datastructures import QueryParams
 
@@ -69,18 +78,27 @@ def _instant(text: str) -> str:
     return text
 
 
+def _as_whole(given: object) -> object:
+    """5.0 as 5: in JSON they are one number, and some write all of theirs with a point."""
+    return int(given) if isinstance(given, float) and given.is_integer() else given
+
+
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH)]
 Instant = Annotated[str, Field(max_length=40, json_schema_extra={"format": "date-time"}), AfterValidator(_instant)]
 Word = Annotated[str, Field(min_length=1, max_length=64)]
 _KEPT = r"^[^\u0000]*$"  # what every database can keep
 KeptId = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH, pattern=_KEPT)]
 KeptWord = Annotated[str, Field(min_length=1, max_length=64, pattern=_KEPT)]
-Whole = Annotated[int, Field(ge=0, le=_INT64)]
+_WHOLE = BeforeValidator(_as_whole)
+Whole = Annotated[int, Field(ge=0, le=_INT64), _WHOLE]
+Positive = Annotated[int, Field(ge=1, le=_INT64), _WHOLE]
+Shown = Annotated[int, Field(ge=1, le=100), _WHOLE]
+Listed = Annotated[int, Field(ge=1, le=MAX_LISTED), _WHOLE]
 Include = Literal["reasons", "actions", "forecast", "trend", "segment", "what_if"]
 EVERYTHING: list[Include] = ["reasons", "actions", "forecast", "trend", "segment"]
 _MOST_INCLUDED = len(EVERYTHING) + 1
 Stage = Literal["no_order", "new", "growing", "active", "slipping", "at_risk", "lost", "won_back"]
-Cursor = Annotated[str, Field(min_length=1, max_length=MAX_CURSOR_LENGTH)]
+Cursor = Annotated[str, Field(max_length=MAX_CURSOR_LENGTH)]
 
 
 class _Body(BaseModel):
@@ -127,7 +145,7 @@ class RecommendationBody(_Body):
     placement: Word = "home"
     seed_items: list[Id] = Field(default=[], max_length=50)
     candidates: list[Id] | None = Field(default=None, min_length=1, max_length=MAX_ITEMS)
-    limit: int | None = Field(default=None, ge=1, le=100)
+    limit: Shown | None = None
     filter: str = Field(default="", max_length=MAX_FILTER)
     boost: list[BoostBody] = Field(default=[], max_length=20)
     exclude_owned: bool | None = None
@@ -151,7 +169,7 @@ class RecommendationBody(_Body):
 class SimilarBody(_Body):
     """How many similar items, and out of which."""
 
-    limit: int = Field(default=10, ge=1, le=100)
+    limit: Shown = 10
     candidates: list[Id] | None = Field(default=None, min_length=1, max_length=MAX_ITEMS)
     filter: str = Field(default="", max_length=MAX_FILTER)
 
@@ -162,7 +180,7 @@ class RankBody(_Body):
     customer_id: Id | None = None
     session_id: Id | None = None
     items: list[Id] = Field(min_length=1, max_length=MAX_RANKED)
-    limit: int | None = Field(default=None, ge=1, le=MAX_RANKED)
+    limit: Annotated[int, Field(ge=1, le=MAX_RANKED), _WHOLE] | None = None
     filter: str = Field(default="", max_length=MAX_FILTER)
 
 
@@ -175,14 +193,14 @@ class WorkListQuery(_Body):
     everybody: bool = False
     sort: Sort = "-expected_loss"
     cursor: Cursor | None = None
-    limit: int = Field(default=100, ge=1, le=MAX_LISTED)
+    limit: Listed = 100
 
 
 class SinceQuery(_Body):
     """What is new since a cursor; without one, from the beginning."""
 
     since: Cursor | None = None
-    limit: int = Field(default=500, ge=1, le=MAX_LISTED)
+    limit: Listed = 500
 
 
 ReleaseName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")]
@@ -203,7 +221,7 @@ class RolloutChangeBody(_Body):
     """A change of the rollout under way; with a `revision`, only if nobody changed it since."""
 
     why: Why = ""
-    revision: int | None = Field(default=None, ge=1, le=_INT64)
+    revision: Positive | None = None
 
 
 class ReasonedBody(RolloutChangeBody):
@@ -238,12 +256,12 @@ class EventBody(_Body):
     kind: str = Field(max_length=32, json_schema_extra={"enum": list(KINDS)})
     item_id: KeptId | None = None
     order_id: KeptId | None = None
-    quantity: int | None = Field(default=None, ge=1, le=_INT64)
+    quantity: Positive | None = None
     amount_minor: Whole | None = None
     discount_minor: Whole | None = None
     currency: str | None = Field(default=None, pattern=r"^[A-Z]{3}$")
     channel: KeptWord | None = None
-    value: int | None = Field(default=None, ge=-_INT64, le=_INT64)
+    value: Annotated[int, Field(ge=-_INT64, le=_INT64), _WHOLE] | None = None
     topic: KeptWord | None = None
     text: str | None = Field(default=None, max_length=10_000, pattern=_KEPT)
     recommendation_id: KeptId | None = None
@@ -270,13 +288,12 @@ class EventBody(_Body):
 
 
 _LISTS = {"include", "seed_items", "candidates", "band", "stage", "segment"}
-_WHOLE = {"limit"}
 _CURSORS = {"cursor", "since"}
 _FLAGS = {"exclude_owned", "exclude_seen", "everybody"}
-_NUMBERS = {"exclude_bought_within_days", "diversity"}
+_NUMBERS = {"limit", "exclude_bought_within_days", "diversity"}
 _TRUTH = {"true": True, "false": False}
-_NUMBER = re.compile(r"-?\d{1,18}\Z")
-_DECIMAL = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?\Z")
+_NUMBER = re.compile(r"-?[0-9]{1,18}\Z")
+_DECIMAL = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,400})?([eE][+-]?[0-9]{1,3})?\Z")
 
 
 def from_query(kind: TypeAdapter[B], query: QueryParams) -> B:
@@ -294,7 +311,7 @@ def from_query(kind: TypeAdapter[B], query: QueryParams) -> B:
             continue
         if name in _LISTS:
             given[name] = [part for part in text.split(",") if part]
-        elif name in _WHOLE and _NUMBER.match(text):
+        elif name in _NUMBERS and _NUMBER.match(text):
             given[name] = int(text)
         elif name in _NUMBERS and _DECIMAL.match(text):
             given[name] = float(text)

@@ -10,15 +10,19 @@ __all__ = [
     "CHURN",
     "EVENTS_BODY",
     "EVENTS_TAKEN",
+    "NULLABLE",
     "PROBLEM",
     "RECOMMENDED",
     "RELEASES",
     "SCHEMAS",
     "SIMILAR",
+    "SOMETIMES",
     "WARNINGS",
     "WORK_LIST",
 ]
 
+_OBJECT: dict[str, Any] = {"type": "object"}
+_DAY = {"type": ["string", "null"], "format": "date"}
 _LOSS = {"amount_minor": 18250, "currency": "GBP"}
 _SEGMENT = {"key": "s2", "name": "frequent small baskets"}
 _STAGE = {"key": "slipping", "name": "slipping"}
@@ -30,8 +34,22 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "type": ["object", "null"],
         "properties": {"churn_probability": {"type": "number"}, "note": {"type": "string"}},
     },
+    "next_purchase": {
+        "type": "object",
+        "properties": {"p10": _DAY, "p50": _DAY, "p90": _DAY, "reason": {"type": ["string", "null"]}},
+    },
+    "degraded_reason": {"type": ["string", "null"]},
+    **dict.fromkeys(("provenance", "figures", "before", "after"), _OBJECT),
 }
 """Of members that an example cannot show whole: by name, wherever they stand in an answer."""
+
+NULLABLE = frozenset(
+    {"expected_loss", "population_percentile", "segment", "lifecycle_stage", "rfm", "currency"}
+    | {"trend.delta_7d", "trend.basis", "trend.since", "freshness.models", "freshness.churn_probability"}
+    | {f"{days}.{level}" for days in ("days_90", "days_365") for level in ("p10", "p50", "p90")}
+    | {"changes.band_before", "changes.band", "changes.churn_probability", "next_cursor", "next"}
+)
+"""Members that may be null: by name, or by the member that holds them and name."""
 
 _MODEL = {"name": "churn", "version": "7", "release": "r-5f0c2a9d11be"}
 
@@ -130,6 +148,13 @@ PROBLEM: dict[str, Any] = {
 _BESIDE = {"horizons", "next_purchase", "predicted_value", "expected_loss", "population_percentile", "trend",
            "segment", "lifecycle_stage", "rfm", "reasons", "recommended_actions"}  # fmt: skip
 """What `include` chooses; a batch leaves it out by default."""
+
+SOMETIMES = frozenset(
+    _BESIDE
+    | {"if_resolved", "events_count", "last_event_at", "churn", "problem", "errors", "instance", "request_id"}
+    | {"challenger", "step", "step_started_at", "paused", "approved"}
+)
+"""Members that an answer may lack; all others are always there."""
 
 BATCH: dict[str, Any] = {
     "scored": 1,

@@ -8,9 +8,11 @@ from pydantic import TypeAdapter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from features.schema import MAX_ID_LENGTH
 from serving.api.bodies import RankBody, RecommendationBody, SimilarBody, from_query
 from serving.api.exchange import about, body_of, in_language, language_of, prediction, ready
-from serving.recommendation_answers import RANK, RecommendationRequest, recommend, similar
+from serving.problems import Problem
+from serving.recommendation_answers import RANK, RecommendationRequest, going_on, recommend, similar
 from serving.slate_rules import Boost
 from serving.storefront import SlateRequest
 
@@ -39,9 +41,11 @@ async def recommendations(request: Request) -> Response:
         "seen": body.exclude_seen,
         "bought_within_days": body.exclude_bought_within_days,
     }
-    asked = RecommendationRequest(body.customer_id, body.session_id, wanted, body.placement, exclude, body.next_of)
+    asked = RecommendationRequest(body.customer_id, body.session_id, wanted, body.placement, exclude)
     runtime = ready(request)
     await about(request, runtime, body.customer_id, body.session_id)
+    if body.next_of is not None:
+        asked = await going_on(runtime, asked, body.next_of)
     return prediction(*recommend(runtime, asked), _headers(request, "private"))
 
 
@@ -65,7 +69,10 @@ async def similar_items(request: Request) -> Response:
         candidates=None if body.candidates is None else tuple(body.candidates),
         language=language_of(request),
     )
-    answer = similar(ready(request), request.path_params["item_id"], wanted)
+    item_id: str = request.path_params["item_id"]
+    if not 1 <= len(item_id) <= MAX_ID_LENGTH:  # as in a body
+        raise Problem(422, f"an item_id has 1 to {MAX_ID_LENGTH} characters")
+    answer = similar(ready(request), item_id, wanted)
     return prediction(*answer, _headers(request, "public"))
 
 

@@ -67,6 +67,32 @@ def test_references_lead_somewhere() -> None:
     assert "$defs" not in text
 
 
+def test_every_answer_leads_to_calls_that_there_are_by_names_that_they_have() -> None:
+    calls = {call["operationId"]: call for calls in DOCUMENT["paths"].values() for call in calls.values()}
+    links = [
+        link
+        for call in calls.values()
+        for good in call["responses"].values()
+        for link in good.get("links", {}).values()
+    ]
+    assert len(links) >= 12
+    for link in links:
+        call = calls[link["operationId"]]
+        assert set(link.get("parameters", ())) <= {one["name"] for one in call["parameters"]}
+        if "requestBody" in link:
+            name = call["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+            assert set(link["requestBody"]) <= set(DOCUMENT["components"]["schemas"][name]["properties"])
+
+
+def test_a_query_is_described_as_it_is_read() -> None:
+    given = {one["name"]: one for one in DOCUMENT["paths"]["/v1/recommendations"]["get"]["parameters"]}
+    assert given["limit"]["schema"] == {"type": "integer", "minimum": 1, "maximum": 100}
+    assert (given["candidates"]["style"], given["candidates"]["explode"]) == ("form", False)
+    assert given["exclude_owned"]["schema"] == {"type": "boolean"}
+    served = DOCUMENT["paths"]["/v1/rollouts/served"]["get"]["parameters"]
+    assert [one["name"] for one in served if one.get("required")] == ["customer_id"]
+
+
 def test_the_example_event_is_a_good_event() -> None:
     for event in openapi.examples.EVENTS_BODY["events"]:
         EventBody.model_validate(event)

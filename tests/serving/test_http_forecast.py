@@ -164,6 +164,15 @@ def test_the_books_of_the_same_release_tell_the_trend_and_the_place_in_the_popul
     assert body["population_percentile"] == pytest.approx(100 * below / 11)
 
 
+def test_a_score_of_last_week_has_its_place_in_the_population_of_then(running: Running) -> None:
+    rows = book_rows({f"k:{number}": {"churn_probability": number / 10} for number in range(10)})
+    for days_ago in (7, 0):
+        write_book(running.shop.workspace.scores, facts(NOW_US - days_ago * DAY_US), rows, keep=9)
+    body = running.call("GET", f"/v1/customers/c39/churn?as_of={format_instant(NOW_US - 7 * DAY_US)}").json()
+    below = np.sum(np.arange(10) / 10 < body["churn_probability"])
+    assert body["population_percentile"] == pytest.approx(100 * below / 10)
+
+
 def test_a_book_of_another_release_is_no_measure(running: Running) -> None:
     key = running.shop.pseudonyms.of("c39")
     for days_ago in (7, 0):

@@ -39,6 +39,16 @@ def test_a_customer_gets_a_slate_that_names_its_release(running: Running) -> Non
     assert body["recommendation_id"].startswith("r-")
 
 
+def test_a_number_may_be_written_in_every_way_that_json_has(running: Running) -> None:
+    async def talk(client: httpx.AsyncClient) -> list[httpx.Response]:
+        asked = [f"/v1/recommendations?{query}" for query in ("limit=2.0", "limit=2e0", "limit=2&diversity=0.12345678")]
+        posted = {"content": b'{"limit": 2.0}', "headers": {"content-type": "application/json"}}
+        return [*[await client.get(path) for path in asked], await client.post("/v1/recommendations", **posted)]
+
+    for answer in running.run(talk):
+        assert (answer.status_code, len(answer.json()["items"])) == (200, 2)
+
+
 def test_an_unknown_visitor_gets_the_fallback_never_a_404(running: Running) -> None:
     async def talk(client: httpx.AsyncClient) -> list[httpx.Response]:
         bodies: list[dict[str, Any]] = [{}, {"customer_id": "stranger"}, {"session_id": "s1"}]

@@ -215,6 +215,14 @@ def test_strangers_are_told_nothing_of_what_is_there(guarded: Guarded) -> None:
     assert guarded.running.run(talk) == [401, 404, 401, 405, 401, 404, 401, 405]
 
 
+def test_a_public_address_tells_strangers_too_which_methods_it_takes(guarded: Guarded) -> None:
+    async def talk(client: httpx.AsyncClient) -> list[tuple[int, set[str], str]]:
+        answers = [await client.request("POST", path) for path in ("/livez", "/readyz", "/docs/swagger-ui.css")]
+        return [(one.status_code, set(one.headers["allow"].split(", ")), one.json()["code"]) for one in answers]
+
+    assert guarded.running.run(talk) == [(405, {"GET", "HEAD"}, "method_not_allowed")] * 3
+
+
 def test_a_route_that_is_in_no_table_is_refused_to_everybody() -> None:
     async def secret(_: Any) -> Any:
         raise AssertionError
