@@ -33,9 +33,8 @@ _WRITTEN_US = MINUTE_US
 _REMEMBERED = 20_000
 _LOOKS, _PAUSE_S = 6, 0.1
 _ID = re.compile(r"r-([0-9a-f]{12})[0-9a-f]{20}")
-_QUERY = sa.select(decisions.c["customer_key", "placement", "item_ids", "request"]).where(
-    decisions.c.decision_id == sa.bindparam("one"), OF_SLATES
-)
+_COLUMNS = (decisions.c[name] for name in ("customer_key", "placement", "item_ids", "request"))
+_QUERY = sa.select(*_COLUMNS).where(decisions.c.decision_id == sa.bindparam("one"), OF_SLATES)
 
 
 def page_id(at_us: int, random: str) -> str:
