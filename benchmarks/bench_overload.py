@@ -55,13 +55,14 @@ def resident_mib(pid: int) -> float:
 
 
 def overload(server: Server, calls: Sequence[bytes], seconds: float) -> dict[str, bool]:
-    """Quiet, overloaded, quiet again: the table, and which limits were kept."""
+    """Quiet, half loaded, overloaded, quiet again: the table, and which limits were kept."""
     short = max(3.0, seconds / 6)
     hold(server.port, calls, seconds=short, callers=1)  # warm
     most = hold(server.port, calls, seconds=short, callers=2)
     capacity = most.outcomes["200"] / short
     lasted_quiet = 2 * short
     quiet = hold(server.port, calls, seconds=lasted_quiet, callers=8, rate=QUIET_SHARE * capacity)
+    half = hold(server.port, calls, seconds=lasted_quiet, callers=16, rate=capacity / 2)
     hold(server.port, calls, seconds=2.0, rate=TIMES * capacity)  # memory: what load takes at all
     before = resident_mib(server.pid)
     busy = hold(server.port, calls, seconds=seconds, rate=TIMES * capacity)
@@ -71,7 +72,12 @@ def overload(server: Server, calls: Sequence[bytes], seconds: float) -> dict[str
     quiet_ms, busy_ms = quiet.quantile_ms(0.99), busy.quantile_ms(0.99)
     late_ms = after.quantile_ms(0.99, since=ended + RECOVERY_S)
     refused_late = sum(at >= ended + RECOVERY_S for at in after.refused_at)
-    runs = {"quiet": (quiet, lasted_quiet), "four times": (busy, seconds), "quiet again": (after, RECOVERY_S + short)}
+    runs = {
+        "quiet": (quiet, lasted_quiet),
+        "half": (half, lasted_quiet),
+        "four times": (busy, seconds),
+        "quiet again": (after, RECOVERY_S + short),
+    }
     rows = [
         {
             "run": name,
@@ -87,6 +93,7 @@ def overload(server: Server, calls: Sequence[bytes], seconds: float) -> dict[str
     limits = {
         "200 and 429 alone": all(set(run.outcomes) <= {"200", "429"} for run, _ in runs.values()),
         f"at least {TIMES:g} times as much asked": sum(busy.outcomes.values()) / seconds >= 0.95 * TIMES * capacity,
+        "p99 at half load at most 5 times the median": half.quantile_ms(0.99) <= 5 * half.quantile_ms(0.5),
         "p99 of what is let in at most twice that of quiet": busy_ms <= 2 * quiet_ms,
         f"as before within {RECOVERY_S:g} s, nobody turned away": late_ms <= 1.5 * quiet_ms and refused_late == 0,
         "memory grown by less than 10%": grown < 0.10,

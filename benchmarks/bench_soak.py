@@ -54,7 +54,7 @@ CALLS_TO_FILL = 7_500
 """For each worker, so that it has as many customers' views as it keeps (4,096)."""
 WARM_SHARE, LEAST_WARM_S = 0.2, 20.0
 MOST_PERCENT_AN_HOUR = 1.0
-DRAWS, BLOCKS = 1_000, 12
+DRAWS, BLOCKS = 400, 12
 _PATIENCE_S = 600.0
 MIB = 2**20
 Array = npt.NDArray[np.float64]
