@@ -11,7 +11,7 @@ export BENTOML_DO_NOT_TRACK := True
 export OPENBLAS_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check postgres strace lint audit sbom types unit bench bench-features bench-import bench-train bench-batch-scoring bench-recommend-speed bench-known-answers bench-reasons bench-slates bench-evidence bench-access bench-swap bench-overload bench-soak bench-durability bench-shadow bench-http bench-cost bench-sizing bench-cdnow bench-shop-churn bench-shop-recommendations bench-churn-tables bench-off-policy bench-published-tables lock clean
+.PHONY: help install demo test check postgres strace lint audit sbom types unit bench bench-features bench-import bench-train bench-batch-scoring bench-recommend-speed bench-known-answers bench-reasons bench-slates bench-evidence bench-access bench-swap bench-overload bench-soak bench-durability bench-shadow bench-http bench-cost bench-sizing bench-cdnow bench-shop-churn bench-shop-recommendations bench-churn-tables bench-off-policy bench-published-tables bench-schema lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
@@ -68,7 +68,7 @@ types: $(READY)
 unit: $(READY)
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not (slow or service or packaging or realdata)"
 
-BENCHES := bench-features bench-import bench-train bench-batch-scoring bench-recommend-speed bench-http bench-cost bench-known-answers bench-reasons bench-slates bench-evidence bench-access bench-swap bench-overload bench-durability bench-shadow bench-sizing
+BENCHES := bench-features bench-import bench-train bench-batch-scoring bench-recommend-speed bench-http bench-cost bench-known-answers bench-reasons bench-slates bench-evidence bench-access bench-swap bench-overload bench-durability bench-shadow bench-sizing bench-schema
 
 bench: $(READY) ## every benchmark that needs no files of a real shop, to the end; fails where any limit is missed
 	@missed=; for one in $(BENCHES); do $(MAKE) --no-print-directory $$one || missed="$$missed $$one"; done; \
@@ -119,6 +119,9 @@ bench-shadow: $(READY) ## the champion's answers without and with a shadow besid
 
 bench-sizing: $(READY) ## memory and disk by customers and items; FULL=1 for a million of each
 	$(BIN)/python -m benchmarks.bench_sizing $(if $(FULL),--full)
+
+bench-schema: $(READY) ## 1,000 calls of every operation by schemathesis, right and wrong; ONLY=PATTERN for some paths
+	$(BIN)/python -m benchmarks.bench_schema $(if $(ONLY),--only '$(ONLY)')
 
 bench-access: $(READY) ## CPU of knowing and counting callers, a request
 	$(BIN)/python -m benchmarks.bench_access
