@@ -7,9 +7,12 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import bentoml
+import psutil
 from bentoml.exceptions import BentoMLException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -87,9 +90,24 @@ def open_runtime(settings: ServiceSettings) -> Runtime:
 
 def leave_with(parent: int) -> None:
     """Stop this worker when the process that leads it is gone: a killed leader would leave it serving, unseen."""
+    with suppress(psutil.Error):
+        if is_left_alone(psutil.Process().cmdline(), psutil.Process(parent).cmdline()):
+            parent = 0
     while os.getppid() == parent:
         time.sleep(_PARENT_POLL_S)
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def is_left_alone(own: Sequence[str], parent: Sequence[str]) -> bool:
+    """Whether the leader was gone before this worker looked, by command lines: then another process is the parent.
+
+    >>> worker = ["python", "-m", "_bentoml_impl.worker.service", "serving.service:HoldfastService"]
+    >>> is_left_alone(worker, ["/sbin/init"])
+    True
+    >>> is_left_alone(worker, ["python", "-m", "bentoml", "serve", "serving.service:HoldfastService"])
+    False
+    """
+    return any("_bentoml_impl.worker" in word for word in own) and not any("bentoml" in word for word in parent)
 
 
 def started_settings() -> ServiceSettings:
