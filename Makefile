@@ -11,7 +11,7 @@ export BENTOML_DO_NOT_TRACK := True
 export OPENBLAS_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check postgres strace lint audit sbom types unit bench bench-features bench-import bench-train bench-batch-scoring bench-recommend-speed bench-known-answers bench-reasons bench-slates bench-evidence bench-access bench-swap bench-overload bench-soak bench-durability bench-shadow bench-http bench-cost bench-sizing bench-cdnow bench-shop-churn bench-shop-recommendations bench-churn-tables bench-off-policy bench-published-tables bench-schema lock clean
+.PHONY: help install demo test check postgres strace lint audit sbom types unit bench bench-features bench-import bench-train bench-batch-scoring bench-recommend-speed bench-known-answers bench-reasons bench-slates bench-evidence bench-access bench-swap bench-overload bench-soak bench-durability bench-faults bench-shadow bench-http bench-cost bench-sizing bench-cdnow bench-shop-churn bench-shop-recommendations bench-churn-tables bench-off-policy bench-published-tables bench-schema lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
@@ -32,7 +32,7 @@ $(READY): requirements/bootstrap.txt requirements/dev.txt pyproject.toml
 demo: $(READY) ## a whole shop: simulate, train, release, serve, ask; Ctrl-C ends it (with CI set it ends by itself)
 	$(BIN)/holdfast demo $(if $(CI),--exit,)
 
-test: check postgres ## everything: check, then the slow, service, packaging and real-data tests
+test: check postgres strace ## everything: check, then the slow, service, packaging and real-data tests
 	$(BIN)/python -m pytest -m "slow or service or packaging or realdata"
 
 check: lint audit types unit ## lint, known vulnerabilities, types and unit tests, within 5 minutes
@@ -68,7 +68,7 @@ types: $(READY)
 unit: $(READY)
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not (slow or service or packaging or realdata)"
 
-BENCHES := bench-features bench-import bench-train bench-batch-scoring bench-recommend-speed bench-http bench-cost bench-known-answers bench-reasons bench-slates bench-evidence bench-access bench-swap bench-overload bench-durability bench-shadow bench-sizing bench-schema
+BENCHES := bench-features bench-import bench-train bench-batch-scoring bench-recommend-speed bench-http bench-cost bench-known-answers bench-reasons bench-slates bench-evidence bench-access bench-swap bench-overload bench-durability bench-faults bench-shadow bench-sizing bench-schema
 
 bench: $(READY) ## every benchmark that needs no files of a real shop, to the end; fails where any limit is missed
 	@missed=; for one in $(BENCHES); do $(MAKE) --no-print-directory $$one || missed="$$missed $$one"; done; \
@@ -110,6 +110,9 @@ bench-durability: $(READY) strace ## 50 times kill -9 while events stream in, sy
 
 bench-soak: $(READY) ## half load for MINUTES (30) or HOURS: memory, open files, sockets; Ctrl-C ends it with a table
 	$(BIN)/python -m benchmarks.bench_soak --picture docs/images/soak.png $(if $(HOURS),--hours $(HOURS),$(if $(MINUTES),--minutes $(MINUTES)))
+
+bench-faults: $(READY) ## a full disk, a locked database, a wrong clock, MLflow gone, for SECONDS (10) each
+	$(BIN)/python -m benchmarks.bench_faults $(if $(SECONDS),--seconds $(SECONDS))
 
 bench-swap: $(READY) ## 20 releases swapped in 60 s under load, beside a run without
 	$(BIN)/python -m benchmarks.bench_swap

@@ -18,6 +18,7 @@ import random
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -48,8 +49,11 @@ def now_us() -> int:
 def kill(pid: int, whom: str) -> None:
     """SIGKILL; waits until whoever should be gone is: workers whose leader was killed leave by themselves."""
     leader = psutil.Process(pid)
+    leader.suspend()  # it starts nobody anew meanwhile
     everybody = [leader, *leader.children(recursive=True)]
     victims = {"all": everybody, "leader": [leader], "worker": workers_of(pid)[:1]}[whom]
+    if whom == "worker":
+        leader.resume()
     for one in victims:
         with contextlib.suppress(psutil.NoSuchProcess):
             one.kill()
@@ -64,11 +68,13 @@ def kill(pid: int, whom: str) -> None:
 class Killing:
     """A service that is killed again and again, and what was found each time."""
 
-    def __init__(self, workspace: Workspace, release: str, log: Path) -> None:
-        self.port = free_port(3380)
+    def __init__(
+        self, workspace: Workspace, release: str, log: Path, *, whom: Sequence[str] = WHOM, keyed: bool = True
+    ) -> None:
+        self.port = free_port(0)
         self.found: list[tuple[str, Found]] = []
-        self.stream = EventStream(self.port, now_us, name="k")
-        self._workspace, self._log = workspace, log
+        self.stream = EventStream(self.port, now_us, name="k", keyed=keyed)
+        self._workspace, self._log, self._whom = workspace, log, whom
         command = serve_command(ServiceSettings(workspace.root, release=release, port=self.port, workers=2))
         self._argv, self._env = list(command.argv), command.env
         pseudonyms = Pseudonyms.load_or_create(workspace.pseudonym_keys)
@@ -93,7 +99,7 @@ class Killing:
         """Whether the service lives on."""
         self.stream.wait_for(_LEAST_BETWEEN, _PATIENCE_S)
         time.sleep(rng.uniform(0.0, 0.3))
-        whom = WHOM[len(self.found) % len(WHOM)]
+        whom = self._whom[len(self.found) % len(self._whom)]
         kill(server.pid, whom)
         self.found.append((whom, self._look(alive=whom == "worker")))
         return whom == "worker"
@@ -139,21 +145,23 @@ def report_kills(killing: Killing) -> dict[str, bool]:
     return limits
 
 
-def synced(workspace: Workspace, release: str, n_events: int, folder: Path) -> dict[str, bool]:
+def synced_before(workspace: Workspace, release: str, n_events: int, folder: Path) -> sync_trace.Shown:
     """A service under strace, and whether each acknowledgement came after the sync of its event."""
-    words = "the log is synced before each acknowledgement, by strace"
-    refused = sync_trace.why_not()
-    shown = sync_trace.Shown(0, ())
-    if refused is None:
-        port, out = free_port(3390), folder / "calls"
-        command = serve_command(ServiceSettings(workspace.root, release=release, port=port))
-        argv = sync_trace.command(command.argv, out)
-        stream = EventStream(port, now_us, callers=4, name="traced")
-        with started(argv, command.env, port, "/readyz", folder / "traced.log"), stream:
-            stream.wait_for(n_events, _PATIENCE_S)
-            stream.finish()
-        with out.open(encoding="utf-8") as lines:
-            shown = sync_trace.show(sync_trace.read(lines), stream.answered_by)
+    port, out = free_port(0), folder / "calls"
+    command = serve_command(ServiceSettings(workspace.root, release=release, port=port))
+    argv = sync_trace.command(command.argv, out)
+    stream = EventStream(port, now_us, callers=4, name="traced")
+    with started(argv, command.env, port, "/readyz", folder / "traced.log"), stream:
+        stream.wait_for(n_events, _PATIENCE_S)
+        stream.finish()
+    with out.open(encoding="utf-8") as lines:
+        return sync_trace.show(sync_trace.read(lines), stream.answered_by)
+
+
+def report_synced(workspace: Workspace, release: str, n_events: int, folder: Path) -> dict[str, bool]:
+    """The table; where strace cannot be had nothing is shown, and the limit is missed."""
+    words, refused = "the log is synced before each acknowledgement, by strace", sync_trace.why_not()
+    shown = sync_trace.Shown(0, ()) if refused else synced_before(workspace, release, n_events, folder)
     limits = {words: shown.n_shown >= n_events and not shown.unshown}
     rows = [{"acknowledged": shown.n_shown + len(shown.unshown), "synced_before": shown.n_shown}]
     notes = [f"NOT SHOWN: {refused}"] if refused is not None else []
@@ -211,7 +219,7 @@ def main() -> None:
         if arguments.kills or arguments.traced:
             workspace, release, _ = make_workspace(arguments.shop or folder / "shop", arguments.scale)
         if arguments.traced:
-            kept |= synced(workspace, release, arguments.traced, folder)
+            kept |= report_synced(workspace, release, arguments.traced, folder)
         if arguments.kills:
             killing = Killing(workspace, release, folder / "kills.log")
             killing.run(arguments.kills, rng)

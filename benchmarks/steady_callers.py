@@ -13,6 +13,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -50,7 +51,7 @@ class Callers(ABC):
         self.answers: list[Answer] = []
         self.stopping = threading.Event()
         self._port = port
-        self._threads = [threading.Thread(target=self._call, args=(n,), daemon=True) for n in range(n_callers)]
+        self._threads = [threading.Thread(target=self._connected, args=(n,), daemon=True) for n in range(n_callers)]
 
     def __enter__(self) -> Self:
         for one in self._threads:
@@ -78,8 +79,12 @@ class Callers(ABC):
         """What was sent and answered between two instants."""
         return [one for one in tuple(self.answers) if began <= one.sent and one.came <= ended]
 
+    def _connected(self, number: int) -> None:
+        with closing(http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE_S)) as connection:
+            self._call(number, connection)
+
     @abstractmethod
-    def _call(self, number: int) -> None: ...
+    def _call(self, number: int, connection: http.client.HTTPConnection) -> None: ...
 
     def _exchange(
         self,
@@ -112,20 +117,30 @@ class Callers(ABC):
 
 
 class EventStream(Callers):
-    """Posts of one to three events, the same one again until it is acknowledged; every second caller names its call.
+    """Posts of one to three events, the same one again until it is acknowledged.
+
+    Every second caller names its posts by an Idempotency-Key, if `keyed`: one that was under way in a process that was
+    killed is then taken after 30 s, see `serving.kept_answers`.
 
     `acknowledged` are the ids in the order of their acknowledgements, `answered_by` the request of each, and
     `n_repeated` how many were known already when they were acknowledged. Half of the posts are of somebody new.
     """
 
     def __init__(
-        self, port: int, now_us: Callable[[], int], *, callers: int = 8, name: str = "s", pause_s: float = 0.0
+        self,
+        port: int,
+        now_us: Callable[[], int],
+        *,
+        name: str,
+        callers: int = 8,
+        pause_s: float = 0.0,
+        keyed: bool = True,
     ) -> None:
         super().__init__(port, callers)
         self.acknowledged: list[str] = []
         self.answered_by: dict[str, str] = {}
         self.n_repeated = 0
-        self._name, self._now_us, self._pause_s = name, now_us, pause_s
+        self._name, self._now_us, self._pause_s, self._keyed = name, now_us, pause_s, keyed
 
     def wait_for(self, more: int, within_s: float) -> None:
         """Until so many more events are acknowledged.
@@ -139,14 +154,13 @@ class EventStream(Callers):
                 raise SystemExit(f"{more} events were not acknowledged within {within_s:g} s")
             time.sleep(0.01)
 
-    def _call(self, number: int) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE_S)
+    def _call(self, number: int, connection: http.client.HTTPConnection) -> None:
         for post in itertools.count():
             if self.stopping.is_set():
                 return
             name = f"{self._name}-{number}-{post}"
             events = self._events(name, post)
-            key = {"Idempotency-Key": name} if number % 2 else {}
+            key = {"Idempotency-Key": name} if self._keyed and number % 2 else {}
             for attempt in itertools.count():
                 request = f"{name}.{attempt}"
                 headers = {"X-Request-Id": request} | key
@@ -180,8 +194,7 @@ class Predictions(Callers):
         super().__init__(port, callers)
         self._customers, self._pause_s = customers, pause_s
 
-    def _call(self, number: int) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE_S)
+    def _call(self, number: int, connection: http.client.HTTPConnection) -> None:
         for turn in itertools.count(number):
             if self.stopping.is_set():
                 return

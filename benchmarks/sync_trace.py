@@ -1,6 +1,6 @@
 """Whether an event was on the disk before its acknowledgement left: by the system calls of a service, as strace saw.
 
-Of each acknowledged event three calls are looked for: the write of a page with its id into the write-ahead log, the
+Of each acknowledged event three calls are looked for: a write of a page with its id into the write-ahead log, the
 next sync of the log by the same thread, and the sending of the answer that carries the request's id. The writes of the
 transaction must end in a commit (a frame header whose second word, the size of the database afterwards, is not zero),
 the sync must come after all of them and have returned success before the sending begins.
@@ -38,8 +38,8 @@ def why_not() -> str | None:
 
 
 def command(argv: Sequence[str], out: Path) -> list[str]:
-    """The command that runs another one and writes its calls down."""
-    return ["strace", "-f", "-y", "-xx", "-s", "8192", "-e", f"trace={_TRACED}", "-o", str(out), *argv]
+    """The command that runs another one, in its own process, and writes its calls down."""
+    return ["strace", "-D", "-f", "-y", "-xx", "-s", "8192", "-e", f"trace={_TRACED}", "-o", str(out), *argv]
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,12 @@ def _fault(on_log: Sequence[Call], sends: Sequence[Call], event_id: bytes, reque
     pages = [one for one in on_log if one.name in _WRITES and event_id in one.data and one.began < answer.began]
     if not pages:
         return "acknowledged without having been written"
-    page = pages[-1]
+    faults = [_unsynced(on_log, page, answer) for page in pages]  # a page is written again with later events
+    return None if None in faults else faults[0]
+
+
+def _unsynced(on_log: Sequence[Call], page: Call, answer: Call) -> str | None:
+    """What is missing after the writing of one page."""
     own = [one for one in on_log if one.thread == page.thread]
     sync = next((one for one in own if one.name in _SYNCS and one.began > page.ended), None)
     if sync is None or sync.result != 0 or sync.ended >= answer.began:

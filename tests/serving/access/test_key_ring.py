@@ -1,7 +1,9 @@
 """Keys in memory: what another process changes is known within a second, and a store that is gone is bridged."""
 
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,26 @@ def test_keys_are_believed_for_five_minutes_while_the_store_is_gone_and_no_longe
     seconds[0] = 301
     with pytest.raises(UnavailableError, match="keys cannot be read"):
         ring.caller(key)
+
+
+def test_while_the_store_is_locked_a_revoked_key_stays_revoked_and_others_end_at_their_instant(
+    stores: tuple[Store, Store], tmp_path: Path
+) -> None:
+    now = [NOW_US]
+    good, ended, revoked = (
+        key_of(stores[0], "predict", now_us=NOW_US, expires_us=expires_us) for expires_us in (None, NOW_US + 5, None)
+    )
+    ring = KeyRing(stores[0], lambda: now[0])
+    ring.refresh()
+    revoke_key(stores[1], revoked.partition(".")[0], NOW_US)
+    with closing(sqlite3.connect(tmp_path / "service.db", isolation_level=None)) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        ring.refresh()  # what was revoked a moment before the lock is read in spite of it
+        assert [is_known(ring, one) for one in (good, ended, revoked)] == [True, True, False]
+        now[0] += 5
+        assert [is_known(ring, one) for one in (good, ended, revoked)] == [True, False, False]
+    now[0] -= 10  # and a clock that was set back brings no revoked key back
+    assert not is_known(ring, revoked)
 
 
 def test_scopes_imply_what_they_say_and_the_origins_are_those_of_all_pages(stores: tuple[Store, Store]) -> None:
