@@ -7,13 +7,14 @@
    log is synced between its last write for an event and the sending of the acknowledgement.
 3. Copies of a database whose log is torn off at any byte or has a changed one open to a clean prefix of what was
    acknowledged: whole commits in their order, nothing else, and they take new events.
-Run: python -m benchmarks.bench_durability [--kills 50] [--traced 60] [--torn 300] [--shop FOLDER]
+Run: python -m benchmarks.bench_durability [--kills 50] [--minutes 40] [--traced 60] [--torn 300] [--shop FOLDER]
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import random
 import tempfile
 import time
@@ -35,7 +36,7 @@ from serving.settings import ServiceSettings, serve_command
 from training.demo import free_port
 
 SEED = 5
-WHOM = ("all", "all", "worker", "all", "leader")
+WHOM = ("all", "worker", "all", "worker", "leader")
 _PATIENCE_S = 90.0
 _LEAST_BETWEEN = 20
 _KNOWN = ("c1",)
@@ -80,10 +81,14 @@ class Killing:
         pseudonyms = Pseudonyms.load_or_create(workspace.pseudonym_keys)
         self._known = frozenset(pseudonyms.of(one) for one in _KNOWN)
 
-    def run(self, kills: int, rng: random.Random) -> None:
-        """So many kills with events streaming in, then once more in peace until everything is acknowledged."""
+    def run(self, kills: int, rng: random.Random, within_s: float = math.inf) -> None:
+        """So many kills with events streaming in, then once more in peace until everything is acknowledged.
+
+        No kill begins later than `within_s`.
+        """
+        until = time.monotonic() + within_s
         with self.stream:
-            while len(self.found) < kills:
+            while len(self.found) < kills and time.monotonic() < until:
                 with self._alive() as server:
                     while len(self.found) < kills and self._kill_once(server, rng):
                         wait_for_workers(self.port, server.pid, 2)
@@ -110,7 +115,7 @@ class Killing:
         return (found_in if alive else left_behind)(*places, acknowledged, self._known)
 
 
-def report_kills(killing: Killing) -> dict[str, bool]:
+def report_kills(killing: Killing, kills: int) -> dict[str, bool]:
     """The table of what was found, and which limits were kept."""
     rows = []
     for whom in dict.fromkeys(whom for whom, _ in killing.found):
@@ -129,6 +134,7 @@ def report_kills(killing: Killing) -> dict[str, bool]:
     stream, end = killing.stream, killing.found[-1][1]
     statuses = Counter("no answer" if one.status == NO_ANSWER else str(one.status) for one in stream.answers)
     limits = {
+        f"{kills} kills in the time that was given": len(killing.found) > kills,
         "no acknowledged event lost, after any kill": all(one.n_lost == 0 for _, one in killing.found),
         "no event twice, after any kill": all(one.n_doubled == 0 for _, one in killing.found),
         "integrity check clean, after any kill": all(one.sound for _, one in killing.found),
@@ -205,6 +211,7 @@ def main() -> None:
     """Measure, print, keep; fails where a limit is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--minutes", type=float, default=40.0, help="of kills, at most")
     parser.add_argument("--traced", type=int, default=60)
     parser.add_argument("--torn", type=int, default=300)
     parser.add_argument("--scale", type=float, default=0.02)
@@ -222,8 +229,8 @@ def main() -> None:
             kept |= report_synced(workspace, release, arguments.traced, folder)
         if arguments.kills:
             killing = Killing(workspace, release, folder / "kills.log")
-            killing.run(arguments.kills, rng)
-            kept |= report_kills(killing)
+            killing.run(arguments.kills, rng, 60.0 * arguments.minutes)
+            kept |= report_kills(killing, arguments.kills)
     require_kept("the durability of events", kept)
 
 
