@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -41,12 +42,13 @@ from tests.tiny_shop import N_CUSTOMERS, NOW_US, TinyShop, tiny_shop
 
 __all__ = ["FuzzedService", "fuzzed_service"]
 
+READY_WITHIN_S = 60.0
 _HIGH = {"band": "high", "churn_probability": 0.9, "churn_score": 95, "reason_codes": "overdue"}
 
 
 @dataclass(frozen=True)
 class FuzzedService:
-    """An application that asks for keys, started by the first request, and a key of each scope."""
+    """An application that asks for keys, started and ready, and a key of each scope."""
 
     app: ASGIApp
     keys: dict[str, str]
@@ -67,7 +69,7 @@ def fuzzed_service(folder: Path) -> Iterator[FuzzedService]:
     keys = {scope: key_of(store, scope, now_us=NOW_US) for scope in SCOPES}
     store.close()
     settings = ServiceSettings(
-        shop.workspace.root, release="first", access="keys", rollout_poll_ms=20, max_wait_ms=60_000, access_log=False
+        shop.workspace.root, release="first", access="keys", max_wait_ms=60_000, access_log=False
     )
     metrics, ids = Metrics(), itertools.count(1)
 
@@ -79,7 +81,9 @@ def fuzzed_service(folder: Path) -> Iterator[FuzzedService]:
         return Runtime.open(given, resolve=resolve, clock=lambda: NOW_US, new_id=new_id, metrics=metrics)
 
     try:
-        yield FuzzedService(_with_work(create_app(lambda: settings, opened, metrics, new_id=new_id)), keys)
+        app = _with_work(create_app(lambda: settings, opened, metrics, new_id=new_id))
+        _wait_until_ready(app)
+        yield FuzzedService(app, keys)
     finally:
         asgi.shutdown_lifespans()
 
@@ -113,6 +117,15 @@ def _make_room(store: Store, path: str) -> None:
         start_rollout(store, other, steps[0].share, "salt", change, replace(plan, steps=steps).to_json())
     if path.endswith(":resume"):
         pause(store, True, change)
+
+
+def _wait_until_ready(app: ASGIApp) -> None:
+    deadline = time.monotonic() + READY_WITHIN_S
+    with asgi.get_client(app) as client:
+        while client.get("/readyz").status_code != 200:
+            if time.monotonic() > deadline:
+                raise TimeoutError(client.get("/readyz").text)
+            time.sleep(0.05)
 
 
 def _folder(releases: Path, name: str) -> Path:
