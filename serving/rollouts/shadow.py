@@ -88,6 +88,8 @@ class Shadow:
     def __init__(self, setting: ShadowSetting) -> None:
         self._setting = setting
         self._feed: _Feed | None = None
+        self._following = threading.Lock()
+        self._closed = False
 
     @property
     def target(self) -> ShadowTarget | None:
@@ -96,15 +98,16 @@ class Shadow:
         return None if feed is None else feed.target
 
     def follow(self, target: ShadowTarget | None) -> None:
-        """Let this release be the shadow, or none; one that was is ended."""
-        feed = self._feed
-        if target == self.target:
-            return
-        self._feed = None
-        if feed is not None:
-            feed.close()
-        if target is not None:
-            self._feed = _Feed(target, self._setting)
+        """Let this release be the shadow, or none; one that was is ended. Nothing is begun once this is closed."""
+        with self._following:
+            feed = self._feed
+            if target == self.target:
+                return
+            self._feed = None
+            if feed is not None:
+                feed.close()
+            if target is not None and not self._closed:
+                self._feed = _Feed(target, self._setting)
 
     def hand_over(self, asked: Asked) -> None:
         """Have the shadow asked, some time; returns at once, and does nothing where there is none."""
@@ -113,7 +116,8 @@ class Shadow:
             feed.take(asked)
 
     def close(self) -> None:
-        """End it."""
+        """End it for good: a thread that follows the rollout may still be at it when the service stops."""
+        self._closed = True
         self.follow(None)
 
 

@@ -200,6 +200,13 @@ def test_pauses_between_starts_double_up_to_the_longest_and_begin_anew_after_an_
     assert waits == [1.0, 2.0, 4.0, 5.0, 5.0, 1.0, 2.0]
 
 
+def test_once_closed_no_process_is_started_by_who_still_follows(beside: Beside) -> None:
+    shadow = beside.start(program(ANSWERING))
+    shadow.close()
+    shadow.follow(TARGET)
+    assert shadow.target is None
+
+
 def test_without_a_target_nothing_is_taken_and_another_target_takes_the_place_of_the_first(beside: Beside) -> None:
     shadow = beside.start(program(ANSWERING))
     first = shadow._feed
