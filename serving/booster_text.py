@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from features.errors import ArtefactError
+from serving.pacing import breathe
 
 __all__ = ["Objective", "check_booster_text", "join_trees", "trees_only"]
 
@@ -102,6 +103,7 @@ def check_booster_text(text: str, feature_names: tuple[str, ...], objective: Obj
         start = 0
         for index, size in enumerate(sizes):
             _check_tree(body[start : start + size], index, len(feature_names))
+            breathe()
             start += size
     except (ValueError, KeyError) as error:
         raise ArtefactError(f"the boosted trees are damaged: {type(error).__name__} while reading them") from None

@@ -24,6 +24,7 @@ from features.schema import EVENTS
 from serving import strict_json
 from serving.bands import Bands
 from serving.churn_model import ChurnModel
+from serving.pacing import breathe
 from serving.recipe import Recipe
 from serving.recommender import Recommender
 from serving.release_refusal import ReleaseRefusedError
@@ -176,6 +177,7 @@ def _slates(
             for seeds in ((), tuple(items[:1])) if items else ((),):
                 asked = SlateRequest(limit=_SHOWN, seed_items=seeds)
                 shown = storefront.slate(view, as_of_us, asked, recipe, _HALF).items
+                breathe()
                 yield [item.item_id for item in shown], np.array([item.score for item in shown], np.float64)
 
 
@@ -243,7 +245,10 @@ def _table(content: Mapping[str, Any], key: str, width: int) -> Array:
     rows = content.get(key)
     if not isinstance(rows, list) or not rows:
         raise ArtefactError(f"{_WHAT} needs a list {key}")
-    found = [strict_json.nullable_numbers({key: row}, key, _WHAT) for row in rows]
+    found = []
+    for row in rows:
+        found.append(strict_json.nullable_numbers({key: row}, key, _WHAT))
+        breathe()
     if any(len(row) != width for row in found):
         raise ArtefactError(f"{_WHAT} needs {width} numbers in each of {key}")
     return np.array(found)

@@ -18,6 +18,7 @@ from typing import Any
 from features.errors import HoldfastError
 from features.instants import parse_instant
 from serving import strict_json
+from serving.pacing import breathe
 from serving.release_refusal import ReleaseRefusedError
 from serving.release_signature import SIGNATURE, SigningKey, TrustedKeys
 
@@ -161,6 +162,7 @@ def read_files(directory: Path, manifest: Mapping[str, Any]) -> Files:
         if hashlib.sha256(data).hexdigest() != digest:
             raise ReleaseRefusedError("sha256", f"{path} was altered: its sha256 differs; copy the release again")
         files[path] = data
+        breathe()
     return files
 
 

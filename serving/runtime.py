@@ -29,6 +29,7 @@ from serving.intake import EventIntake
 from serving.kept_answers import KeptAnswers
 from serving.met_customers import MetCustomers
 from serving.metrics import Metrics
+from serving.pacing import paced
 from serving.pages import Pages
 from serving.releases import Releases, Served
 from serving.rollouts.arm_totals import ArmTotals
@@ -45,6 +46,12 @@ from serving.stored_scores import StoredScores
 from serving.storefronts import Storefronts
 
 __all__ = ["Runtime"]
+
+_LOADING_RESTS = 2.0
+"""Times its own work that a release rests while it loads beside one that answers: it then takes a second or two."""
+
+_SCORING_RESTS = 1.0
+"""The same of scores of a snapshot: until they are there, every answer works out its own, which costs more."""
 
 
 @dataclass(eq=False)
@@ -218,7 +225,8 @@ class Runtime:
             self.metrics.judged(judged.action, now_us)
         state = read_rollout(self.store)
         if state is not None and self._differs(state):
-            self.releases.update(state)
+            with paced(_LOADING_RESTS if self.releases.served is not None else 0.0):
+                self.releases.update(state)
             self.totals.turn(state.revision, max(now_us, state.step_started_us or 0))
             self.shadow.follow(shadow_of(self.releases.served))
             self._report_shares()
@@ -233,7 +241,8 @@ class Runtime:
         self.snapshots.poll([one.table for one in releases if one is not None and one.table is not None])
         self.books.poll(self.clock())
         stored = [(one, self.snapshots.of(one.fingerprint)) for one in releases if one is not None]
-        self.scores.poll([(one, features) for one, features in stored if features is not None])
+        with paced(_SCORING_RESTS):
+            self.scores.poll([(one, features) for one, features in stored if features is not None])
 
     def close(self) -> None:
         """Write what waits and give everything back."""

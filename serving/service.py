@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -28,6 +29,9 @@ __all__ = ["HoldfastService"]
 STORE_NAME = "holdfast"
 _PARENT_POLL_S = 0.5
 _IDS_AT_ONCE = 256
+_TURN_S = 0.0002
+"""How long a thread that loads or scores beside the answers may keep the interpreter from one who comes back to it; a
+request comes back several times, and Python's usual 5 ms each held answers up while a release was loaded."""
 _TIMEOUT_S = 30.0  # above our own limit, so that BentoML's list-shaped 504 is never what a caller sees
 
 
@@ -84,6 +88,7 @@ def open_runtime(settings: ServiceSettings) -> Runtime:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+    sys.setswitchinterval(_TURN_S)
     threading.Thread(target=leave_with, args=(os.getppid(),), name="parent", daemon=True).start()
     return runtime
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from features.compute import FeatureTable
 from features.errors import HoldfastError
+from serving.pacing import breathe
 from serving.release import Release
 from serving.scoring import ChurnScores, score_churn
 from serving.segments import Segments
@@ -24,6 +25,7 @@ __all__ = ["Scored", "StoredScores", "scored"]
 
 log = logging.getLogger("holdfast.scores")
 
+_ROWS_A_STEP = 1_024
 _ROWS_A_POLL = 8_192  # about a tenth of a second: who follows the rollout must not wait for a million customers
 
 
@@ -122,7 +124,8 @@ class StoredScores:
         for one in self._fillings:
             try:
                 while left > 0 and not one.over:
-                    left -= one.go_on(left)
+                    left -= one.go_on(min(left, _ROWS_A_STEP))
+                    breathe()
             except HoldfastError as error:
                 one.refused, one.found = True, None
                 log.warning("the stored features are scored one by one for release %s: %s", one.release.name, error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Mapping
 
+from serving.pacing import breathe
 from serving.recipe import Recipe
 from serving.recommender import Recommender
 from serving.storefront import SlateRequest, Storefront
@@ -41,6 +42,7 @@ class Storefronts:
         for recipe in recipes.values():
             for seeds in ((), recommender.item_ids[:1]):
                 storefront.slate(None, as_of_us, SlateRequest(seed_items=seeds), recipe, recommendation_id=_WARM)
+                breathe()
 
     def keep(self, recommenders: Collection[Recommender]) -> None:
         """Drop the storefronts of all others, and with them what they hold in memory."""
