@@ -26,7 +26,7 @@ from benchmarks.bench_http import Server, make_workspace, started
 from benchmarks.http_load import request
 from benchmarks.paced_load import CALLERS, LOST, PATIENCE_S, REFUSED, Load, hold
 from benchmarks.report import limit_words, print_and_keep, require_kept
-from benchmarks.workers import wait_for_new_worker, wait_for_workers, workers_of
+from benchmarks.workers import is_alive, wait_for_new_worker, wait_for_workers, workers_of
 from features.workspace import Workspace
 from serving.settings import ServiceSettings, serve_command
 from training.demo import free_port
@@ -135,7 +135,7 @@ async def killed(load: Load, server: Server, *, after_s: float) -> Killed:
     sending = asyncio.create_task(load.send())
     await asyncio.sleep(after_s)
     before[0].kill()
-    while before[0].is_running() and before[0].status() != psutil.STATUS_ZOMBIE:
+    while is_alive(before[0]):
         await asyncio.sleep(0.001)
     gone = time.perf_counter()
     await asyncio.to_thread(wait_for_new_worker, server, {one.pid for one in before})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import select
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -72,7 +73,7 @@ class Load:
         self, call: bytes, streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         """One request; the connection if it stays open. Connecting is no part of the time it takes."""
-        if streams is not None and streams[0].at_eof():  # closed between two requests: nothing was under way
+        if streams is not None and _is_closed(streams[1]):  # between two requests: nothing was under way
             streams[1].close()
             streams = None
         try:
@@ -102,6 +103,11 @@ class Load:
             writer.close()
             return None
         return reader, writer
+
+
+def _is_closed(writer: asyncio.StreamWriter) -> bool:
+    """Whether an idle connection was closed by the other side, as clients with a pool of connections look."""
+    return bool(select.select([writer.get_extra_info("socket").fileno()], [], [], 0.0)[0])
 
 
 def hold(

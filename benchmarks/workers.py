@@ -42,6 +42,13 @@ def wait_for_workers(port: int, pid: int, n: int) -> None:
     raise SystemExit("a worker did not come back")
 
 
+def is_alive(process: psutil.Process) -> bool:
+    """Whether any thread is left: until the last one is gone, its connections are open."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and (process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1)
+    return False
+
+
 def wait_for_new_worker(server: Server, before: AbstractSet[int]) -> None:
     """Until a worker that was not there before has answered a request."""
     until = time.monotonic() + PATIENCE_S

@@ -41,7 +41,8 @@ _COLUMNS = (
     "value",
     "topic",
 )
-_VIEWS_KEPT = 4_096
+_VIEWS_KEPT, _VIEWED_EVENTS_KEPT = 4_096, 80_000
+"""Whichever is reached first: histories differ in length, and grow."""
 _ROWS_KEPT = 20_000
 """Of the newest accepted events, a KB each."""
 _NOTHING: array[int] = array("q")
@@ -111,6 +112,7 @@ class Histories:
         self._tails: dict[str, array[int]] = {}  # sequence numbers of each customer's events
         self._newest: dict[int, EventRow] = {}  # in the order of their numbers
         self._views: dict[str, tuple[int, CustomerView]] = {}  # the one asked for last stands last
+        self._n_viewed = 0  # events in these views
         self.catch_up()
 
     @property
@@ -154,7 +156,7 @@ class Histories:
             UnavailableError: the store cannot be read now, and older events than those in memory are needed.
         """
         tail = self._tails.get(customer_key, _NOTHING)
-        n_merged, view = self._views.pop(customer_key, (0, None))
+        n_merged, view = self._taken_out(customer_key)
         if view is None:
             view = self._sealed_of(customer_key)
         if n_merged < len(tail):
@@ -162,8 +164,9 @@ class Histories:
             view = newer if view is None else CustomerView.union([view, newer])
         if view is not None:
             self._views[customer_key] = (len(tail), view)
-            if len(self._views) > _VIEWS_KEPT:
-                del self._views[next(iter(self._views))]
+            self._n_viewed += len(view)
+            while len(self._views) > _VIEWS_KEPT or self._n_viewed > _VIEWED_EVENTS_KEPT:
+                self._taken_out(next(iter(self._views)))
         return view
 
     def at_hand(self, customer_key: str | None, visitor_key: str | None) -> CustomerView | None:
@@ -234,7 +237,7 @@ class Histories:
             theirs = self._tails.get(visitor, _NOTHING)
             places = set(theirs)
             for customer in customers:
-                self._views.pop(customer, None)
+                self._taken_out(customer)
                 own = [seq for seq in self._tails.pop(customer, _NOTHING) if seq not in places]
                 if own:
                     self._tails[customer] = array("q", own)
@@ -242,6 +245,13 @@ class Histories:
                 owner = self._links.owner(visitor, row["seq"])
                 if owner is not None:
                     self._credit(owner, row)
+
+    def _taken_out(self, customer_key: str) -> tuple[int, CustomerView | None]:
+        """The view that is kept, if there is one, and how much of the tail it holds; it is kept no longer."""
+        n_merged, view = self._views.pop(customer_key, (0, None))
+        if view is not None:
+            self._n_viewed -= len(view)
+        return n_merged, view
 
     def _rows(self, seqs: Sequence[int]) -> list[EventRow]:
         """The events of these numbers, in the order of the numbers that are given."""

@@ -308,3 +308,16 @@ def test_whatever_the_order_of_views_logins_seals_and_starts_the_rule_holds(shop
             for one in (ANN, BOB):
                 assert set(seen(histories, one)) == owned(steps, one)
     assert len(shop.opened().sealed.event_hashes) == shop.log.n_events <= len(steps)
+
+
+def test_views_are_kept_of_few_events_in_all_and_hold_every_event_of_their_customer(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.histories._VIEWED_EVENTS_KEPT", 3)
+    for key in (ANN, BOB, TABLET):
+        shop.sees(key, f"first of {key}")
+        shop.sees(key, f"second of {key}")
+    for _ in range(2):
+        for key in (ANN, BOB, TABLET):
+            assert seen(shop.histories, key) == [f"first of {key}", f"second of {key}"]
+    assert len(shop.histories._views) == 1
