@@ -258,7 +258,7 @@ def draw(looks: Sequence[Look], warm_s: float, slope: tuple[float, float, float]
     memory.plot(minutes, [one.pss_mib for one in looks], label="PSS (shared pages once)")
     memory.axvspan(0, warm_s / 60, color="0.9", label="warming up")
     memory.set(
-        ylim=(0, None),
+        ylim=(0, 1.1 * max(one.rss_mib for one in looks)),
         ylabel="MiB",
         title=f"At half load: {slope[0]:+.2f}% an hour ({slope[1]:+.2f} to {slope[2]:+.2f})",
     )
@@ -266,8 +266,8 @@ def draw(looks: Sequence[Look], warm_s: float, slope: tuple[float, float, float]
     counts.plot(minutes, [one.files for one in looks], label="open files")
     counts.plot(minutes, [one.sockets for one in looks], label="sockets")
     counts.plot(minutes, [one.threads for one in looks], label="threads")
-    counts.set(ylim=(0, None), xlabel="minutes")
-    counts.legend(loc="lower right", ncols=3)
+    counts.set(ylim=(0, 1.1 * max(one.files for one in looks)), xlabel="minutes")
+    counts.legend(loc="center right", ncols=3)
     figure.savefig(path, dpi=110)
 
 
