@@ -1,11 +1,13 @@
 """Whatever schemathesis sends keeps to the API document, both ways; `make bench-schema` sends far more of it."""
 
+from collections import Counter
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from benchmarks.bench_schema import limits
 from serving.api import openapi
 from tests.fuzzed_api import (
     PLANTED,
@@ -87,3 +89,19 @@ def test_a_good_refusal_passes_every_check_of_ours() -> None:
     refusal, case = answered(code="filter", type="urn:holdfast:problem:filter"), asked(query={"band": PLANTED[0]})
     for check in (every_refusal_is_a_problem, nothing_sent_is_echoed, only_the_meaning_is_refused):
         check(None, refusal, case)
+
+
+BAD = (
+    Row(Counter({200: 999})),
+    Row(Counter({200: 999, 500: 1})),
+    Row(Counter({200: 999, 429: 1})),
+    Row(Counter({200: 50, 422: 950})),
+    Row(Counter({200: 1_000}), Counter({"a check: what it found": 1})),
+)
+
+
+def test_the_benchmark_fails_at_one_fault_of_one_operation() -> None:
+    good = {"GET /livez": Row(Counter({200: 900, 422: 100})), STATEFUL: Row(Counter({200: 1, 404: 9}))}
+    assert all(limits(good, 1_000).values())
+    for bad in BAD:
+        assert list(limits({**good, "GET /": bad}, 1_000).values()).count(False) == 1
