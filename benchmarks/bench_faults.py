@@ -138,11 +138,20 @@ def customers_known(workspace: Workspace, customers: Sequence[str]) -> frozenset
 
 @contextmanager
 def serving(
-    workspace: Workspace, release: str, customers: Sequence[str], folder: Path, env: dict[str, str], *, disk: bool
+    workspace: Workspace,
+    release: str,
+    customers: Sequence[str],
+    folder: Path,
+    env: dict[str, str],
+    *,
+    disk: bool,
+    lock_timeout_ms: int = 2_000,
 ) -> Iterator[tuple[Served, Server]]:
     """The service, on the machine's disk or on a small one of its own."""
     port = free_port(0)
-    settings = ServiceSettings(workspace.root.absolute(), release=release, port=port, max_wait_ms=1_000)
+    settings = ServiceSettings(
+        workspace.root.absolute(), release=release, port=port, max_wait_ms=1_000, lock_timeout_ms=lock_timeout_ms
+    )
     command = serve_command(settings)
     argv = on_small_disk(command.argv, settings.workspace, DISK_MIB) if disk else list(command.argv)
     with started(argv, command.env | env, port, "/readyz", folder / "service.log") as server:
@@ -153,7 +162,13 @@ def serving(
 
 
 def drills(
-    workspace: Workspace, release: str, customers: Sequence[str], folder: Path, seconds: float
+    workspace: Workspace,
+    release: str,
+    customers: Sequence[str],
+    folder: Path,
+    seconds: float,
+    *,
+    lock_timeout_ms: int = 2_000,
 ) -> Iterator[Drill]:
     """One after another."""
     if why_no_disk() is None:
@@ -163,7 +178,11 @@ def drills(
     clock = Clock(folder)
     mlflow = workspace.mlflow_database.parent
     mlflow.mkdir(exist_ok=True)
-    with serving(workspace, release, customers, folder, clock.env | UNREACHABLE, disk=False) as (served, _):
+    env = clock.env | UNREACHABLE
+    with serving(workspace, release, customers, folder, env, disk=False, lock_timeout_ms=lock_timeout_ms) as (
+        served,
+        _,
+    ):
         for fault in (
             Fault("database locked", lambda: locked(served.store), _REFUSED),
             Fault("MLflow gone", lambda: gone(mlflow), _TAKEN),

@@ -11,7 +11,7 @@ from tests.tiny_shop import tiny_shop
 
 pytestmark = pytest.mark.service
 
-SECONDS = 2.5  # longer than a locked store is waited for
+SECONDS, LOCK_TIMEOUT_MS = 2.5, 300
 CUSTOMERS = [f"c{number}" for number in range(20)]
 
 
@@ -20,7 +20,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Drill]:
     folder = tmp_path_factory.mktemp("faults")
     shop = tiny_shop(folder / "shop")
     shop.release("first")
-    return {one.fault.name: one for one in drills(shop.workspace, "first", CUSTOMERS, folder, SECONDS)}
+    found = drills(shop.workspace, "first", CUSTOMERS, folder, SECONDS, lock_timeout_ms=LOCK_TIMEOUT_MS)
+    return {one.fault.name: one for one in found}
 
 
 @pytest.mark.parametrize("fault", ["database locked", "MLflow gone", "clock a day back", "clock a day ahead"])
