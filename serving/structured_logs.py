@@ -147,5 +147,8 @@ def configure_logs(form: str | None, *, access: bool, stream: TextIO | None = No
         taken = logging.getLogger(name)
         taken.handlers.clear()
         taken.propagate = True
+    silent = logging.getLogger("uvicorn.access")  # it words a line for each request as long as anybody might read it
+    silent.handlers.clear()
+    silent.propagate = False
     logging.getLogger(_OWN).setLevel(logging.INFO)
     logging.getLogger(_ACCESS).setLevel(logging.INFO if access else logging.WARNING)
