@@ -123,8 +123,8 @@ bench-shadow: $(READY) ## the champion's answers without and with a shadow besid
 bench-sizing: $(READY) ## memory and disk by customers and items; FULL=1 for a million of each
 	$(BIN)/python -m benchmarks.bench_sizing $(if $(FULL),--full)
 
-bench-schema: $(READY) ## 1,000 calls of every operation by schemathesis, right and wrong; ONLY=PATTERN for some paths
-	$(BIN)/python -m benchmarks.bench_schema $(if $(ONLY),--only '$(ONLY)')
+bench-schema: $(READY) ## 1,000 calls of every operation by schemathesis, right and wrong
+	$(BIN)/python -m benchmarks.bench_schema
 
 bench-access: $(READY) ## CPU of knowing and counting callers, a request
 	$(BIN)/python -m benchmarks.bench_access

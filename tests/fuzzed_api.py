@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -173,18 +173,21 @@ class Row:
         return sum(n for status, n in self.statuses.items() if status < 400) / max(1, self.examples)
 
 
-def fuzz(service: FuzzedService, n_examples: int, *, seed: int = 1, only: str | None = None) -> dict[str, Row]:
+def fuzz(
+    service: FuzzedService,
+    n_examples: int,
+    *,
+    seed: int = 1,
+    told: Callable[[str, Row], object] = lambda label, row: None,
+) -> dict[str, Row]:
     """Ask at least `n_examples` times for each operation, and along its links; the rows by operation.
 
-    With `only`, for those alone whose path this pattern matches, and not along links.
+    `told` hears of each operation when it has been asked for.
 
     Everything is drawn from `seed`. An operation's row counts what was drawn and what schemathesis asks besides:
     examples, every boundary of its schema, other methods, other content types, no key and a wrong one.
     """
     schema = schemathesis.openapi.from_asgi("/openapi.json", service.app, config=_config(n_examples, seed))
-    if only is not None:
-        schema = schema.include(path_regex=only)
-        schema.config.phases.stateful.enabled = False
 
     @schema.auth(cache_by_key=lambda case, _: case.operation.label)
     class KeyOfScope:
@@ -203,6 +206,8 @@ def fuzz(service: FuzzedService, n_examples: int, *, seed: int = 1, only: str | 
             rows.setdefault(event.label, Row()).violations[f"not asked: {event.value!r}"] += 1
         if isinstance(event, events.ScenarioFinished):
             _count(rows, event)
+            if event.phase.value == "fuzzing" and event.label in rows:
+                told(event.label, rows[event.label])
     return rows
 
 
