@@ -1,5 +1,7 @@
 """Settings of the service come from a mapping; the command that serves carries them and keeps the network out."""
 
+import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +76,12 @@ def test_access_that_would_be_open_or_half_set_is_refused(given: dict[str, Any],
 def test_a_number_that_may_be_left_out_is_read_as_a_number() -> None:
     given = {"HOLDFAST_WORKSPACE": "shop", "HOLDFAST_CUSTOMER_PER_MINUTE": "60"}
     assert service_settings(given).customer_per_minute == 60
+
+
+def test_every_setting_stands_in_the_table_of_operations_and_no_other_anywhere_in_the_documents() -> None:
+    known = {f"HOLDFAST_{field.name.upper()}" for field in dataclasses.fields(ServiceSettings)}
+    root = Path(__file__).parents[2]
+    rows = [line for line in (root / "docs" / "operations.md").read_text().splitlines() if line.startswith("| `HOLD")]
+    assert {name for row in rows for name in re.findall(r"HOLDFAST_[A-Z0-9_]+", row.split("|")[1])} == known
+    texts = [root / "README.md", *(root / "docs").glob("*.md"), *(root / "deploy").rglob("*.y*ml")]
+    assert {name for text in texts for name in re.findall(r"\bHOLDFAST_[A-Z0-9_]+\b", text.read_text())} <= known
