@@ -12,7 +12,7 @@ import psutil
 
 from benchmarks.bench_http import Server
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 def workers_of(pid: int) -> list[psutil.Process]:

@@ -75,6 +75,4 @@ def test_a_killed_worker_takes_with_it_what_it_had_been_sent_alone_and_a_new_one
     load, told = run(shop, tmp_path / "log", 2, 20.0, partial(killed, after_s=1.0))
     assert set(load.run.outcomes) <= {"200", "429", LOST}
     assert load.run.outcomes[LOST] <= load.callers
-    # a caller hears a moment later that the connection is gone, and may have written into it meanwhile
-    assert all(sent <= told.gone + 0.1 for sent in load.run.lost_at)
-    assert told.back_s < 40.0
+    assert all(sent <= told.gone for sent in load.run.lost_at)
