@@ -147,7 +147,6 @@ class Runtime:
         shadow = _shadow(opened, settings, resolve, metrics, totals)
         intake = EventIntake(store, clock, capacity=settings.max_pending_events)
         opened.callback(intake.close)
-        access = _access(opened, settings, store, lambda: clock() - settings.clock_shift_us)
         storefronts = Storefronts(_out_of_stock(places.items))
         return cls(
             settings,
@@ -176,7 +175,7 @@ class Runtime:
             StoredScores(),
             Identities(places.identities, places.met_identities),
             MetCustomers(places.met_identities),
-            access,
+            _access(opened, settings, store, lambda: clock() - settings.clock_shift_us),
             KeptAnswers(store, clock, new_id),
             Pages(store, clock),
         )
