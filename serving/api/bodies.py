@@ -287,7 +287,7 @@ class EventBody(_Body):
         return self
 
 
-_LISTS = {"include", "seed_items", "candidates", "band", "stage", "segment"}
+_LISTS = {"seed_items", "candidates", "band", "stage", "segment"}
 _CURSORS = {"cursor", "since"}
 _FLAGS = {"exclude_owned", "exclude_seen", "everybody"}
 _NUMBERS = {"limit", "exclude_bought_within_days", "diversity"}
@@ -309,8 +309,10 @@ def from_query(kind: TypeAdapter[B], query: QueryParams) -> B:
             raise Problem(422, "a query name is given twice; give it once", code="repeated")
         if name in _CURSORS and not text:  # a reader who starts has none yet
             continue
-        if name in _LISTS:
+        if name == "include":
             given[name] = [part for part in text.split(",") if part]
+        elif name in _LISTS:
+            given[name] = text.split(",")
         elif name in _NUMBERS and _NUMBER.match(text):
             given[name] = int(text)
         elif name in _NUMBERS and _DECIMAL.match(text):

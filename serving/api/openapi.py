@@ -140,7 +140,7 @@ def _parameters(call: Call) -> list[dict[str, Any]]:
         needed = model.get("required", ())
         found += [
             {"name": name, "in": "query", "description": text, "required": name in needed}
-            | _in_query(model["properties"][name])
+            | _in_query(name, model["properties"][name])
             for name, text in call.query
         ]
     if call.repeatable:
@@ -150,14 +150,21 @@ def _parameters(call: Call) -> list[dict[str, Any]]:
     return [*found, _REQUEST_ID]
 
 
-def _in_query(schema: dict[str, Any]) -> dict[str, Any]:
-    """The same in a query: no null, and lists with commas between, so that no item holds one."""
+def _in_query(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """The same in a query: no null, and lists with commas between, so that no item holds one.
+
+    An empty text is one empty item, which only `include` takes: as nothing.
+    """
     kinds = [kind for kind in schema.get("anyOf", [schema]) if kind != {"type": "null"}]
     kept = {name: value for name, value in kinds[0].items() if name not in {"title", "default"}}
     if kept["type"] != "array":
         return {"schema": kept}
     if "enum" not in kept["items"]:
         kept["items"] = kept["items"] | {"pattern": "^[^,]+$"}
+    if name == "include":
+        kept["items"] = kept["items"] | {"enum": [*kept["items"]["enum"], ""]}
+    else:
+        kept["minItems"] = 1
     return {"schema": kept, "style": "form", "explode": False}
 
 

@@ -140,6 +140,8 @@ def test_the_trend_is_that_since_the_book_of_a_week_before(known: Running) -> No
     ("query", "pointer"),
     [
         ("band=huge", "/band/0"),
+        ("band=", "/band/0"),
+        ("band=high,", "/band/1"),
         ("stage=asleep", "/stage/0"),
         ("segment=s9", "/segment"),
         ("sort=-name", "/sort"),
