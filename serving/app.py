@@ -23,6 +23,7 @@ from serving.api import churn, events, health, lists, openapi, recommendations, 
 from serving.leaving import Leaving
 from serving.metrics import Metrics
 from serving.problems import Edge, Problem
+from serving.pulse import Pulse
 from serving.runtime import Runtime
 from serving.settings import ServiceSettings
 from serving.structured_logs import AccessLog
@@ -174,7 +175,8 @@ def create_app(
             if tracing is not None:
                 await to_thread.run_sync(tracing.close)
 
-    observe, routes = (metrics.observe, AccessLog()), _routes()
+    pulse = Pulse()
+    observe, routes = (metrics.observe, AccessLog(), pulse), _routes()
     layers = [
         Middleware(ClosingLayer, admission=admission),
         Middleware(AdmissionLayer, admission=admission, new_id=new_id),
@@ -185,6 +187,7 @@ def create_app(
     app.router.redirect_slashes = False
     app.state.warming = warming
     app.state.metrics = metrics
+    app.state.pulse = pulse
     app.state.swagger_assets = swagger_assets
     return app
 

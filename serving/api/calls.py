@@ -206,7 +206,7 @@ CALLS = (
         ("pause", "Keep the plan at its step; a gate that breaks ends it all the same.", RolloutChangeBody),
         ("resume", "Let a paused plan go on.", RolloutChangeBody),
     )),
-    Call("get", "/livez", "Alive.", 200, {"status": "alive"}),
+    Call("get", "/livez", "Alive.", 200, {"status": "alive"}, problems=(503,)),
     Call("get", "/readyz", "Ready, and by which release.", 200, {"status": "ready", "release": "r-5f0c2a9d11be"},
          problems=(503,)),
     Call("get", "/metrics", "Prometheus' text format.", 200, "# HELP holdfast_requests_total Answered requests."),

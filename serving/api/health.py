@@ -12,8 +12,10 @@ from serving.problems import Problem
 __all__ = ["livez", "metrics", "readyz"]
 
 
-async def livez(_request: Request) -> Response:
-    """GET /livez: the process answers; says nothing of the release."""
+async def livez(request: Request) -> Response:
+    """GET /livez: the process answers; says nothing of the release. 503 where it does not, see `Pulse`."""
+    if request.app.state.pulse.stuck:
+        raise Problem(503, "the last requests all timed out; start this process anew", code="stuck")
     return json_answer({"status": "alive"})
 
 
