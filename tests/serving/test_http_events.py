@@ -110,14 +110,18 @@ def test_a_locked_store_is_a_503_and_the_event_can_be_sent_again(running: Runnin
 
 
 def test_a_full_disk_is_a_507_and_answers_go_on(running: Running) -> None:
+    most_pages = 1  # what there is, and no more
+
+    def limit_pages(raw: Any, *_: object) -> None:  # each connection lent: the pool keeps several
+        raw.execute(f"PRAGMA max_page_count = {most_pages}")
+
     async def talk(client: httpx.AsyncClient) -> list[httpx.Response]:
+        nonlocal most_pages
         many = {"events": [view(f"f{number}") | {"text": "x" * 9_000} for number in range(40)]}
-        with running.runtime.store.write() as connection:  # the pool lends this connection again
-            limit = connection.exec_driver_sql("PRAGMA max_page_count").scalar_one()
-            connection.exec_driver_sql("PRAGMA max_page_count = 1")  # what there is, and no more
+        with running.runtime.store.read() as connection:
+            sa.event.listen(connection.engine, "checkout", limit_pages)
         refused = [await client.post("/v1/events", json=many), await client.get("/v1/customers/c1/churn")]
-        with running.runtime.store.write() as connection:
-            connection.exec_driver_sql(f"PRAGMA max_page_count = {limit}")
+        most_pages = 2**30
         return [*refused, await client.post("/v1/events", json=many)]
 
     refused, score, taken = running.run(talk)
