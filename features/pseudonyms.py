@@ -10,8 +10,9 @@ import hmac
 import json
 import os
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,6 +26,7 @@ _CUSTOMER = b"customer\0"
 _ANONYMOUS = b"anonymous\0"
 _HEX_DIGITS = 32
 _KEY_BYTES = 32
+_RECENT = 64
 
 
 @dataclass(frozen=True, repr=False)
@@ -98,11 +100,11 @@ class Pseudonyms:
         >>> Pseudonyms("k1", bytes(32)).of("17850")
         'k1:59679e799e504f7b44d954a5fb59498f'
         """
-        return self._made(_CUSTOMER, customer_id)
+        return self._recent(_CUSTOMER, customer_id)
 
     def of_anonymous(self, anonymous_id: str) -> str:
         """The customer_key of a visitor who is not signed in; never equal to that of a customer with this id."""
-        return self._made(_ANONYMOUS, anonymous_id)
+        return self._recent(_ANONYMOUS, anonymous_id)
 
     def of_column(self, customer_ids: pa.Array) -> pa.Array:
         """The customer_keys, a string array of the same length, of a string array; null stays null.
@@ -112,7 +114,7 @@ class Pseudonyms:
         if isinstance(customer_ids, pa.ChunkedArray):
             customer_ids = customer_ids.combine_chunks()
         encoded = customer_ids.dictionary_encode()
-        keys = pa.array([self.of(one) for one in encoded.dictionary.to_pylist()], pa.string())
+        keys = pa.array([self._made(_CUSTOMER, one) for one in encoded.dictionary.to_pylist()], pa.string())
         return keys.take(encoded.indices)
 
     def _made(self, domain: bytes, identifier: str) -> str:
@@ -123,6 +125,11 @@ class Pseudonyms:
         digest = self._keyed.copy()
         digest.update(domain + identifier.encode("utf-8", "surrogatepass"))
         return f"{self.key_id}:{digest.hexdigest()[:_HEX_DIGITS]}"
+
+    @cached_property
+    def _recent(self) -> Callable[[bytes, str], str]:
+        """Remembers the last few: one request asks several times who its customer is."""
+        return lru_cache(_RECENT)(self._made)
 
     @cached_property
     def _keyed(self) -> hmac.HMAC:

@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,19 +26,16 @@ log = logging.getLogger("holdfast.decisions")
 
 _LINGER_S = 0.2
 _GROUP = 1_000
-_INSERT = sa.insert(decisions)
 _FIELDS = tuple(column.name for column in decisions.columns if column.name != "seq")
 _ROWS_A_STATEMENT = 64
 _MARKS = {"sqlite": "?", "postgresql": "%s"}
 
 
-def _many(mark: str) -> str:
+@cache
+def _statement(dialect: str, n_rows: int) -> str:
     """One statement for many rows, of names and marks alone."""
-    row = f"({', '.join([mark] * len(_FIELDS))})"
-    return " ".join(("INSERT INTO decisions (", ", ".join(_FIELDS), ") VALUES", ", ".join([row] * _ROWS_A_STATEMENT)))
-
-
-_MANY = {dialect: _many(mark) for dialect, mark in _MARKS.items()}
+    row = f"({', '.join([_MARKS[dialect]] * len(_FIELDS))})"
+    return " ".join(("INSERT INTO decisions (", ", ".join(_FIELDS), ") VALUES", ", ".join([row] * n_rows)))
 
 
 @dataclass(frozen=True)
@@ -118,9 +116,7 @@ def _row(one: Decision) -> dict[str, Any]:
 
 def _insert(connection: sa.Connection, rows: list[dict[str, Any]]) -> None:
     """Many rows a statement: the database then works outside the interpreter's lock, and answers go on beside it."""
-    whole, statement = len(rows) - len(rows) % _ROWS_A_STATEMENT, _MANY[connection.dialect.name]
-    for start in range(0, whole, _ROWS_A_STATEMENT):
+    for start in range(0, len(rows), _ROWS_A_STATEMENT):
         together = rows[start : start + _ROWS_A_STATEMENT]
+        statement = _statement(connection.dialect.name, len(together))
         connection.exec_driver_sql(statement, tuple(row[name] for row in together for name in _FIELDS))
-    if whole < len(rows):
-        connection.execute(_INSERT, rows[whole:])

@@ -136,6 +136,7 @@ def configure_logs(form: str | None, *, access: bool, stream: TextIO | None = No
         access: whether each request gets a line.
         stream: where to; standard output when None.
     """
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # told in no line, asked for each
     stream = sys.stdout if stream is None else stream
     chosen = form or ("text" if stream.isatty() else "json")
     handler = logging.StreamHandler(stream)

@@ -12,11 +12,9 @@ import hashlib
 import os
 import struct
 import time
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import sqlalchemy as sa
 
@@ -27,8 +25,10 @@ __all__ = ["Claim", "Counts", "open_counts"]
 
 _TURN_S = 0.25
 _NAP_S = 0.0001
+_REMEMBERED = 100_000
 _KEY_BYTES = 16
 _PLACE = struct.Struct(f"<{_KEY_BYTES}sqq")  # key, ends_us, used; ends_us is 0 where nothing ever was
+_USED, _USED_AT = struct.Struct("<q"), _PLACE.size - 8
 _PAGE_BYTES = 64 * _PLACE.size
 _PAGES = 1 << 14
 _FILE_BYTES = _PAGE_BYTES * (1 + _PAGES)
@@ -46,17 +46,12 @@ _FORGET = "DELETE FROM request_counts WHERE ends_us < :before_us"
 _GONE = "calls cannot be counted now; check the disk's space and rights, or the store's server"
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """One call more of a subject in the window that ends at `ends_us`, if it had fewer than `limit` there."""
 
     subject: str
     ends_us: int
     limit: int
-
-    def values(self) -> dict[str, str | int]:
-        """As the statement's parameters."""
-        return {"subject": self.subject, "ends_us": self.ends_us, "limit": self.limit}
 
 
 class Counts(Protocol):
@@ -89,7 +84,7 @@ class _FileCounts:
 
     A table of fixed places after a head that says so. A subject's window has a page of places that it may take, found
     by a hash, and stays where it is; places of windows that ended are taken anew. One lock, and for each claim one read
-    of a page and one write of a place: nothing to parse, nothing to sync.
+    and one write of a place: nothing to parse, nothing to sync.
     """
 
     waits = False
@@ -97,77 +92,95 @@ class _FileCounts:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._ended_us = 0
+        self._known: dict[tuple[str, int], tuple[bytes, int]] = {}
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            with self._turn():
-                if os.pread(self._file, len(_HEAD), 0) != _HEAD or os.fstat(self._file).st_size != _FILE_BYTES:
-                    os.ftruncate(self._file, 0)  # damaged, or of another version
-                    os.ftruncate(self._file, _FILE_BYTES)
-                    os.pwrite(self._file, _HEAD, 0)
-        except BaseException:
+            self._await_turn()
+            if os.pread(self._file, len(_HEAD), 0) != _HEAD or os.fstat(self._file).st_size != _FILE_BYTES:
+                os.ftruncate(self._file, 0)  # damaged, or of another version
+                os.ftruncate(self._file, _FILE_BYTES)
+                os.pwrite(self._file, _HEAD, 0)
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+        except OSError:
             self.close()
-            raise
+            raise UnavailableError(_GONE) from None
 
     def take(self, claims: Sequence[Claim]) -> Claim | None:
-        with self._turn():
-            places: dict[int, bytes] = {}
-            for claim in claims:
-                key, page = _place_of(claim)
-                at, used = self._found(key, page, places)
-                if used >= claim.limit:
-                    return claim
-                places[at] = _PLACE.pack(key, claim.ends_us, used + 1)
-            for at, content in places.items():
-                os.pwrite(self._file, content, at)
-        return None
-
-    def forget(self, before_us: int) -> None:
-        self._ended_us = before_us
-
-    def close(self) -> None:
-        os.close(self._file)
-
-    def _found(self, key: bytes, page: int, places: Collection[int]) -> tuple[int, int]:
-        """Where a window stands in the file and how often it was used, or where it may: at none of `places`."""
-        content = os.pread(self._file, _PAGE_BYTES, page)
-        at = content.find(key)
-        while at > 0 and at % _PLACE.size:  # by chance, across two places
-            at = content.find(key, at + 1)
-        if at >= 0:
-            _, ends_us, used = _PLACE.unpack_from(content, at)
-            return page + at, used if ends_us >= self._ended_us else 0
-        for at, (_, ends_us, _) in enumerate(_PLACE.iter_unpack(content)):
-            place = page + at * _PLACE.size
-            if (ends_us == 0 or ends_us < self._ended_us) and place not in places:
-                return place, 0
-        raise UnavailableError("more windows are open than can be counted; let fewer customers be asked about at once")
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """Take the turn; another worker has it for microseconds, and one that was stopped must not stop the others.
-
-        Raises:
-            UnavailableError: it cannot be had, or the file cannot be read or written.
-        """
-        deadline = time.monotonic() + _TURN_S
         try:
-            while True:
-                try:
-                    fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise
-                    time.sleep(_NAP_S)
+            self._await_turn()
             try:
-                yield
+                return self._count(claims)
             finally:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
         except OSError:
             raise UnavailableError(_GONE) from None
 
+    def forget(self, before_us: int) -> None:
+        self._ended_us = before_us
+        self._known.clear()
 
-def _place_of(claim: Claim) -> tuple[bytes, int]:
+    def close(self) -> None:
+        os.close(self._file)
+
+    def _count(self, claims: Sequence[Claim]) -> Claim | None:
+        counted = []
+        for claim in claims:
+            at, used = self._found(claim)
+            if used >= claim.limit:
+                return claim
+            counted.append((at + _USED_AT, _USED.pack(used + 1)))
+        for at, content in counted:
+            os.pwrite(self._file, content, at)
+        return None
+
+    def _found(self, claim: Claim) -> tuple[int, int]:
+        """Where a window stands in the file, and how often it was used; it is given a place where it has none."""
+        window = claim[:2]
+        key, at = self._known.get(window, (b"", 0))
+        if at:
+            place = os.pread(self._file, _PLACE.size, at)
+            if place.startswith(key):
+                return at, _USED.unpack_from(place, _USED_AT)[0]
+        key, page = _page_of(claim)
+        at, used = self._placed(key, page, claim.ends_us)
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        self._known[window] = key, at
+        return at, used
+
+    def _placed(self, key: bytes, page: int, ends_us: int) -> tuple[int, int]:
+        content = os.pread(self._file, _PAGE_BYTES, page)
+        at = content.find(key)
+        while at > 0 and at % _PLACE.size:  # by chance, across two places
+            at = content.find(key, at + 1)
+        if at >= 0 and ends_us >= self._ended_us:
+            return page + at, _USED.unpack_from(content, at + _USED_AT)[0]
+        for free, (_, ended_us, _) in enumerate(_PLACE.iter_unpack(content)):
+            if ended_us == 0 or ended_us < self._ended_us:
+                at = page + free * _PLACE.size
+                os.pwrite(self._file, _PLACE.pack(key, ends_us, 0), at)
+                return at, 0
+        raise UnavailableError("more windows are open than can be counted; let fewer customers be asked about at once")
+
+    def _await_turn(self) -> None:
+        """Another worker has it for microseconds, and one that was stopped must not stop the others.
+
+        Raises:
+            OSError: it cannot be had.
+        """
+        deadline = time.monotonic() + _TURN_S
+        while True:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_NAP_S)
+            else:
+                return
+
+
+def _page_of(claim: Claim) -> tuple[bytes, int]:
     """The key of a subject's window, and where in the file its page begins."""
     key = hashlib.blake2b(f"{claim.ends_us} {claim.subject}".encode(), digest_size=_KEY_BYTES).digest()
     return key, _PAGE_BYTES * (1 + int.from_bytes(key[:4], "big") % _PAGES)
@@ -186,7 +199,7 @@ class _ServerCounts:
     def take(self, claims: Sequence[Claim]) -> Claim | None:
         with translated(), self._engines.base.connect() as connection:
             for claim in claims:
-                if connection.scalar(sa.text(_TAKE), claim.values()) is None:
+                if connection.scalar(sa.text(_TAKE), claim._asdict()) is None:
                     connection.rollback()
                     return claim
             connection.commit()
