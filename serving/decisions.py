@@ -10,15 +10,15 @@ import json
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from itertools import chain
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from features.errors import UnavailableError
-from serving.store import Store, decisions
+from serving.store import Store
 
 __all__ = ["Decision", "DecisionLog"]
 
@@ -26,21 +26,12 @@ log = logging.getLogger("holdfast.decisions")
 
 _LINGER_S = 0.2
 _GROUP = 1_000
-_FIELDS = tuple(column.name for column in decisions.columns if column.name != "seq")
-_ROWS_A_STATEMENT = 64
+_ROWS_A_STATEMENT = 250
 _MARKS = {"sqlite": "?", "postgresql": "%s"}
 
 
-@cache
-def _statement(dialect: str, n_rows: int) -> str:
-    """One statement for many rows, of names and marks alone."""
-    row = f"({', '.join([_MARKS[dialect]] * len(_FIELDS))})"
-    return " ".join(("INSERT INTO decisions (", ", ".join(_FIELDS), ") VALUES", ", ".join([row] * n_rows)))
-
-
-@dataclass(frozen=True)
-class Decision:
-    """One answer.
+class Decision(NamedTuple):
+    """One answer; the names are those of the store's columns.
 
     `feature_values` are little-endian float64 in the order of the feature set named by `fingerprint`; `propensities`
     are, for each of `item_ids`, the chance in (0, 1] with which it was put at its place, None where nobody worked
@@ -94,11 +85,16 @@ class DecisionLog:
         self._write(last=True)
 
     def _write(self, *, last: bool) -> None:
-        """Everything that waits. What the store cannot take now waits on, but for the last time."""
-        while group := [self._waiting.popleft() for _ in range(min(len(self._waiting), _GROUP))]:
+        """Everything that waits now. What the store cannot take now waits on, but for the last time.
+
+        Not what comes meanwhile: a few at a time, each with its commit, would never let the answers beside it be.
+        """
+        waiting = len(self._waiting)
+        for start in range(0, waiting, _GROUP):
+            group = [self._waiting.popleft() for _ in range(min(waiting - start, _GROUP))]
             try:
                 with self._store.write() as connection:
-                    _insert(connection, [_row(one) for one in group])
+                    _insert(connection, group)
             except Exception as error:  # an answer never fails for its record; the loss is counted and logged
                 if isinstance(error, UnavailableError) and not last:
                     self._waiting.extendleft(reversed(group))
@@ -109,14 +105,23 @@ class DecisionLog:
                 self._count("written", len(group))
 
 
-def _row(one: Decision) -> dict[str, Any]:
-    listed = {name: getattr(one, name) for name in ("item_ids", "propensities")}
-    return vars(one) | {name: None if values is None else json.dumps(values) for name, values in listed.items()}
-
-
-def _insert(connection: sa.Connection, rows: list[dict[str, Any]]) -> None:
+def _insert(connection: sa.Connection, group: Sequence[Decision]) -> None:
     """Many rows a statement: the database then works outside the interpreter's lock, and answers go on beside it."""
-    for start in range(0, len(rows), _ROWS_A_STATEMENT):
-        together = rows[start : start + _ROWS_A_STATEMENT]
+    for start in range(0, len(group), _ROWS_A_STATEMENT):
+        together = [_row(one) for one in group[start : start + _ROWS_A_STATEMENT]]
         statement = _statement(connection.dialect.name, len(together))
-        connection.exec_driver_sql(statement, tuple(row[name] for row in together for name in _FIELDS))
+        connection.exec_driver_sql(statement, tuple(chain.from_iterable(together)))
+
+
+def _row(one: Decision) -> tuple[object, ...]:
+    """As the store takes it: lists as JSON."""
+    if one.item_ids is None and one.propensities is None:
+        return one
+    return tuple(json.dumps(value) if isinstance(value, tuple) else value for value in one)
+
+
+@cache
+def _statement(dialect: str, n_rows: int) -> str:
+    """One statement for many rows, of names and marks alone."""
+    row = f"({', '.join([_MARKS[dialect]] * len(Decision._fields))})"
+    return " ".join(("INSERT INTO decisions (", ", ".join(Decision._fields), ") VALUES", ", ".join([row] * n_rows)))

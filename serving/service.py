@@ -29,9 +29,10 @@ __all__ = ["HoldfastService"]
 STORE_NAME = "holdfast"
 _PARENT_POLL_S = 0.5
 _IDS_AT_ONCE = 256
-_TURN_S = 0.0002
+_TURN_S = 0.00005
 """How long a thread that loads or scores beside the answers may keep the interpreter from one who comes back to it; a
-request comes back several times, and Python's usual 5 ms each held answers up while a release was loaded."""
+request comes back several times, and Python's usual 5 ms each held answers up while a release was loaded. One who waits
+is woken in vain each time that an answer lets go for a moment: the less it waits, the less that costs."""
 _TIMEOUT_S = 30.0  # above our own limit, so that BentoML's list-shaped 504 is never what a caller sees
 
 

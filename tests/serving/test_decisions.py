@@ -32,14 +32,14 @@ def decision(number: int) -> Decision:
 def test_whole_groups_and_the_rest_are_kept_in_order_as_handed_over(tmp_path: Path) -> None:
     store, counted = Store.open(tmp_path / "service.db"), Counter[str]()
     log = DecisionLog(store, capacity=1_000, count=lambda outcome, n: counted.update({outcome: n}))
-    for number in range(150):  # two statements of 64 rows, and 22 by themselves
+    for number in range(560):  # two whole statements and the rest
         log.record(decision(number))
     log.close()
-    assert counted == {"written": 150}
+    assert counted == {"written": 560}
     with store.read() as connection:
         kept = connection.execute(sa.select(decisions).order_by(decisions.c.seq)).mappings().all()
-    assert [row["decision_id"] for row in kept] == [f"d-{number}" for number in range(150)]
-    for number in (0, 1, 63, 64, 127, 149):
+    assert [row["decision_id"] for row in kept] == [f"d-{number}" for number in range(560)]
+    for number in (0, 1, 249, 250, 500, 559):
         wanted = decision(number)
         row = kept[number]
         assert (row["kind"], row["customer_key"], row["as_of_us"]) == (wanted.kind, wanted.customer_key, number)
