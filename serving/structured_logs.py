@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
@@ -111,10 +112,29 @@ class AccessLog:
         }
         if context.release != NONE:
             fields |= {"release": context.release, "arm": context.arm}
-        # Made here and not by `Logger.info`, which walks the stack to find its caller: half of the cost of a line.
-        record = logging.LogRecord(_ACCESS, logging.INFO, "", 0, "request", None, None)
-        record.fields = fields
-        self._logger.handle(record)
+        self._logger.handle(_Answered(fields))
+
+
+class _Answered(logging.LogRecord):
+    """The record of one request: without its place in the code, its thread and the like, which cost most of a line."""
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self.__dict__ = _ALIKE | {"created": time.time(), "fields": fields}
+
+
+_ALIKE = vars(logging.LogRecord(_ACCESS, logging.INFO, "", 0, "request", None, None))
+
+
+class _Lines(logging.StreamHandler[TextIO]):
+    """Writes a line and its end at once, and hands it over."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line."""
+        try:
+            self.stream.write(self.format(record) + "\n")
+            self.stream.flush()
+        except Exception:  # as the standard's own handler: what cannot be logged must not fail an answer
+            self.handleError(record)
 
 
 def method_of(scope: Scope) -> str:
@@ -139,7 +159,7 @@ def configure_logs(form: str | None, *, access: bool, stream: TextIO | None = No
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # told in no line, asked for each
     stream = sys.stdout if stream is None else stream
     chosen = form or ("text" if stream.isatty() else "json")
-    handler = logging.StreamHandler(stream)
+    handler = _Lines(stream)
     handler.setFormatter(JsonLines() if chosen == "json" else TextLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]
