@@ -7,6 +7,7 @@ messages the first line alone.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 import time
@@ -25,11 +26,15 @@ __all__ = ["FORMATS", "AccessLog", "JsonLines", "TextLines", "configure_logs", "
 FORMATS = ("json", "text")
 
 _OWN = "holdfast"
-_ACCESS = "holdfast.access"
 _TAKEN_OVER = ("bentoml", "uvicorn", "uvicorn.error", "circus")
 _FOREIGN_CHARACTERS = 200
 _PLACES = 20
+_TOGETHER, _TOGETHER_S = 10, 0.1
+"""Lines of requests that are written in one piece, below the 4,096 bytes that a pipe takes whole, and their wait."""
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+_Line = dict[str, Any]
 
 
 class JsonLines(logging.Formatter):
@@ -37,7 +42,11 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
-        return orjson.dumps(_line(record)).decode()
+        return self.worded(_line(record))
+
+    def worded(self, line: _Line) -> str:
+        """The same of what is to be told."""
+        return orjson.dumps(line).decode()
 
 
 class TextLines(logging.Formatter):
@@ -45,7 +54,10 @@ class TextLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, and below it where an exception came from."""
-        line = _line(record)
+        return self.worded(_line(record))
+
+    def worded(self, line: _Line) -> str:
+        """The same of what is to be told."""
         fault = line.pop("exception", None)
         said = [str(line.pop(name)) for name in ("time", "level", "logger", "message")]
         text = " ".join(said + [f"{name}={value}" for name, value in line.items()])
@@ -54,22 +66,23 @@ class TextLines(logging.Formatter):
         return text
 
 
-def _line(record: logging.LogRecord) -> dict[str, Any]:
+def _line(record: logging.LogRecord) -> _Line:
     own = record.name.startswith(_OWN)
-    line: dict[str, Any] = {
-        "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+    line: _Line = {
+        "time": _instant(record.created),
         "level": record.levelname,
         "logger": record.name,
         "message": record.getMessage() if own else _first_line(record),
     }
-    fields: dict[str, Any] | None = getattr(record, "fields", None)
-    if fields is not None:
-        line |= fields
-    elif (context := CURRENT.get()) is not None:
+    if (context := CURRENT.get()) is not None:
         line["request_id"] = context.request_id
     if record.exc_info is not None and record.exc_info[1] is not None:
         line["exception"] = _fault(record.exc_info[1])
     return line
+
+
+def _instant(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 def _first_line(record: logging.LogRecord) -> str:
@@ -93,17 +106,58 @@ def _fault(error: BaseException) -> dict[str, Any]:
     return {"kinds": kinds, "at": places[:_PLACES]}
 
 
+class _Lines(logging.StreamHandler[TextIO]):
+    """Writes lines whole. Those of requests go together, a few at a time or a moment later; any other goes at once."""
+
+    def __init__(self, stream: TextIO, form: JsonLines | TextLines) -> None:
+        super().__init__(stream)
+        self.setFormatter(form)
+        self._form = form
+        self._waiting: list[str] = []
+
+    def add(self, line: _Line) -> None:
+        """The line of a request; to be called from the event loop alone."""
+        waiting = self._waiting
+        waiting.append(self._form.worded(line))
+        if len(waiting) == 1:
+            asyncio.get_running_loop().call_later(_TOGETHER_S, self.flush)
+        elif len(waiting) >= _TOGETHER:
+            self.flush()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write what waits, then this line."""
+        try:
+            self._waiting.append(self.format(record))
+        except Exception:  # as the standard's own handler: what cannot be worded must not fail an answer
+            self.handleError(record)
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what waits: in one piece, which a pipe that several processes write to does not tear."""
+        self.acquire()
+        try:
+            together, self._waiting = self._waiting, []
+            if together:
+                self.stream.write("\n".join(together) + "\n")
+            self.stream.flush()
+        except (OSError, ValueError):  # full or closed: lines that cannot be written must not fail an answer
+            pass
+        finally:
+            self.release()
+
+
 class AccessLog:
     """One line a request: method, route as it is declared, status, time, and what answered."""
 
-    def __init__(self) -> None:
-        self._logger = logging.getLogger(_ACCESS)
-
     def __call__(self, scope: Scope, context: RequestContext, status: int, seconds: float) -> None:
         """Write the line, unless access lines are switched off."""
-        if not self._logger.isEnabledFor(logging.INFO):
+        if _access is None:
             return
-        fields: dict[str, Any] = {
+        line: _Line = {
+            "time": _instant(time.time()),
+            "level": "INFO",
+            "logger": "holdfast.access",
+            "message": "request",
             "request_id": context.request_id,
             "method": method_of(scope),
             "route": route_of(scope),
@@ -111,30 +165,12 @@ class AccessLog:
             "duration_ms": round(seconds * 1e3, 3),
         }
         if context.release != NONE:
-            fields |= {"release": context.release, "arm": context.arm}
-        self._logger.handle(_Answered(fields))
+            line["release"], line["arm"] = context.release, context.arm
+        _access.add(line)
 
 
-class _Answered(logging.LogRecord):
-    """The record of one request: without its place in the code, its thread and the like, which cost most of a line."""
-
-    def __init__(self, fields: dict[str, Any]) -> None:
-        self.__dict__ = _ALIKE | {"created": time.time(), "fields": fields}
-
-
-_ALIKE = vars(logging.LogRecord(_ACCESS, logging.INFO, "", 0, "request", None, None))
-
-
-class _Lines(logging.StreamHandler[TextIO]):
-    """Writes a line and its end at once, and hands it over."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write the line."""
-        try:
-            self.stream.write(self.format(record) + "\n")
-            self.stream.flush()
-        except Exception:  # as the standard's own handler: what cannot be logged must not fail an answer
-            self.handleError(record)
+_access: _Lines | None = None
+"""Where lines of requests go to; nowhere until `configure_logs` says so."""
 
 
 def method_of(scope: Scope) -> str:
@@ -159,8 +195,9 @@ def configure_logs(form: str | None, *, access: bool, stream: TextIO | None = No
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # told in no line, asked for each
     stream = sys.stdout if stream is None else stream
     chosen = form or ("text" if stream.isatty() else "json")
-    handler = _Lines(stream)
-    handler.setFormatter(JsonLines() if chosen == "json" else TextLines())
+    handler = _Lines(stream, JsonLines() if chosen == "json" else TextLines())
+    global _access  # noqa: PLW0603 - of the process, as the standard's handlers are
+    _access = handler if access else None
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
@@ -172,4 +209,3 @@ def configure_logs(form: str | None, *, access: bool, stream: TextIO | None = No
     silent.handlers.clear()
     silent.propagate = False
     logging.getLogger(_OWN).setLevel(logging.INFO)
-    logging.getLogger(_ACCESS).setLevel(logging.INFO if access else logging.WARNING)

@@ -65,12 +65,13 @@ def calls(number: int) -> tuple[str, str, dict[str, Any]]:
 
 
 @pytest.fixture
-def written() -> Iterator[io.StringIO]:
+def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     """Everything that any logger of the process writes, at the finest level, as a service writes it."""
     names = ["", *logging.root.manager.loggerDict]
     loggers = [logging.getLogger(name) for name in names]
     before = [(one, one.level, one.handlers[:], one.propagate, one.disabled) for one in loggers]
     stream = io.StringIO()
+    monkeypatch.setattr("serving.structured_logs._access", None)
     configure_logs("json", access=True, stream=stream)
     for name in ("", "holdfast", "asyncio", "starlette", "sqlalchemy.engine"):
         logging.getLogger(name).setLevel(logging.DEBUG if name != "sqlalchemy.engine" else logging.INFO)
@@ -109,6 +110,7 @@ def test_nothing_planted_is_found_in_logs_metrics_and_errors(shop: TinyShop, wri
     assert len(statuses) >= 8, statuses  # the plants came into many kinds of answers
     assert in_errors == []
     assert [mark for mark in MARKS if mark in metrics] == []
+    logging.root.handlers[0].flush()
     lines = written.getvalue()
     assert lines.count("\n") > n  # an access line each
     assert [line for line in lines.splitlines() if any(mark in line for mark in MARKS)][:5] == []

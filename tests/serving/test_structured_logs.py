@@ -21,8 +21,9 @@ LOGGERS = ("", "holdfast", "holdfast.access", "bentoml", "uvicorn", "uvicorn.err
 
 
 @pytest.fixture(autouse=True)
-def own_logging():
+def own_logging(monkeypatch):
     """Leave logging as it was found."""
+    monkeypatch.setattr("serving.structured_logs._access", None)
     found = [(logging.getLogger(name), logging.getLogger(name).handlers[:]) for name in LOGGERS]
     levels = [(one, one.level, one.propagate) for one, _ in found]
     yield
@@ -32,8 +33,15 @@ def own_logging():
         logger.level, logger.propagate = level, propagate
 
 
+def text(stream):
+    """All that was written, with what waited for company."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+    return stream.getvalue()
+
+
 def lines(stream):
-    return [json.loads(line) for line in stream.getvalue().splitlines()]
+    return [json.loads(line) for line in text(stream).splitlines()]
 
 
 def ask(endpoint, path, headers=(), metrics=None):
@@ -81,7 +89,7 @@ def test_nothing_that_a_caller_sent_is_logged(planted, form):
     headers = [(b"x-request-id", planted.encode()), (b"authorization", planted.encode())]
     ask(fails, f"/v1/customers/{planted}/churn", headers)
     ask(fails, f"/nowhere/{planted}", headers)
-    assert stream.getvalue().count("request") >= 2
+    assert text(stream).count("request") >= 2
     assert planted not in stream.getvalue()
 
 
@@ -158,6 +166,42 @@ def test_method_that_http_does_not_have_is_not_repeated():
     stream = io.StringIO()
     configure_logs("json", access=True, stream=stream)
     scope = {"method": PLANTED[0], "type": "http"}
-    AccessLog()(scope, RequestContext("0"), 405, 0.001)
+
+    async def answered():
+        AccessLog()(scope, RequestContext("0"), 405, 0.001)
+
+    asyncio.run(answered())
     assert lines(stream)[0]["method"] == "other"
     assert orjson.loads(stream.getvalue())["route"] == "none"
+
+
+def test_lines_of_requests_wait_for_company_or_a_moment_and_for_no_warning():
+    stream = io.StringIO()
+    configure_logs("json", access=True, stream=stream)
+    scope, access = {"method": "GET", "type": "http"}, AccessLog()
+
+    async def talk():
+        written = []
+        access(scope, RequestContext("first"), 200, 0.001)
+        written.append(stream.getvalue().count("\n"))
+        await asyncio.sleep(0.3)
+        written.append(stream.getvalue().count("\n"))
+        for _ in range(10):
+            access(scope, RequestContext("more"), 200, 0.001)
+        written.append(stream.getvalue().count("\n"))
+        access(scope, RequestContext("last"), 200, 0.001)
+        logging.getLogger("holdfast").warning("not in step")
+        return [*written, stream.getvalue().count("\n")]
+
+    assert asyncio.run(talk()) == [0, 1, 11, 13]
+    assert [line["message"] for line in lines(stream)[-2:]] == ["request", "not in step"]
+
+
+def test_a_stream_that_takes_nothing_fails_no_answer():
+    class Full(io.StringIO):
+        def write(self, _text):
+            raise OSError(28, "No space left on device")
+
+    configure_logs("json", access=True, stream=Full())
+    assert ask(fails, "/v1/customers/c1/churn")[0]["status"] == 500
+    logging.getLogger("holdfast").warning("nobody reads this")
