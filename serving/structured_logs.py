@@ -117,11 +117,16 @@ class _Lines(logging.StreamHandler[TextIO]):
 
     def add(self, line: _Line) -> None:
         """The line of a request; to be called from the event loop alone."""
-        waiting = self._waiting
-        waiting.append(self._form.worded(line))
-        if len(waiting) == 1:
+        words = self._form.worded(line)
+        self.acquire()
+        try:
+            self._waiting.append(words)
+            n_waiting = len(self._waiting)
+        finally:
+            self.release()
+        if n_waiting == 1:
             asyncio.get_running_loop().call_later(_TOGETHER_S, self.flush)
-        elif len(waiting) >= _TOGETHER:
+        elif n_waiting >= _TOGETHER:
             self.flush()
 
     def emit(self, record: logging.LogRecord) -> None:
