@@ -214,7 +214,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=40.0, help="of kills, at most")
     parser.add_argument("--traced", type=int, default=60)
     parser.add_argument("--torn", type=int, default=300)
-    parser.add_argument("--scale", type=float, default=0.02)
+    parser.add_argument("--scale", type=float, default=0.05)
     parser.add_argument("--shop", type=Path, help="keep the shop here, and use it again where it is there already")
     arguments = parser.parse_args()
     kept: dict[str, bool] = {}

@@ -196,7 +196,7 @@ def main() -> None:
     """Measure, print, keep; fails where a limit is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--scale", type=float, default=0.02)
+    parser.add_argument("--scale", type=float, default=0.05)
     parser.add_argument("--shop", type=Path, help="keep the shop here, and use it again where it is there already")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
