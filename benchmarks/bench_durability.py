@@ -223,11 +223,12 @@ def main() -> None:
         folder = Path(name)
         if arguments.torn:
             kept |= torn(arguments.torn, folder, rng)
-        if arguments.kills or arguments.traced:
-            workspace, release, _ = make_workspace(arguments.shop or folder / "shop", arguments.scale)
+        shop = arguments.shop or folder / "shop"
         if arguments.traced:
+            workspace, release, _ = make_workspace(shop, arguments.scale)
             kept |= report_synced(workspace, release, arguments.traced, folder)
         if arguments.kills:
+            workspace, release, _ = make_workspace(shop, arguments.scale)  # the same, with an empty store
             killing = Killing(workspace, release, folder / "kills.log")
             killing.run(arguments.kills, rng, 60.0 * arguments.minutes)
             kept |= report_kills(killing, arguments.kills)
