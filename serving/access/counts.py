@@ -24,7 +24,7 @@ from serving.store_engines import is_url, open_engines, translated
 
 __all__ = ["Claim", "Counts", "open_counts"]
 
-_TURN_S = 0.25
+_TURN, _TURN_S = fcntl.LOCK_EX | fcntl.LOCK_NB, 0.25
 _NAP_S = 0.0001
 _REMEMBERED = 100_000
 _KEY_BYTES = 16
@@ -170,11 +170,12 @@ class _FileCounts:
         Raises:
             OSError: it cannot be had.
         """
-        deadline = time.monotonic() + _TURN_S
+        deadline = 0.0
         while True:
             try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self._file, _TURN)
             except BlockingIOError:
+                deadline = deadline or time.monotonic() + _TURN_S
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(_NAP_S)

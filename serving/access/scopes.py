@@ -138,7 +138,10 @@ class Calls:
         found = self._plain.get(path)
         if found is not None:
             return found
-        return next((rules for pattern, rules in self._patterns if pattern.match(path)), {})
+        for pattern, rules in self._patterns:
+            if pattern.match(path):
+                return rules
+        return {}
 
 
 def asked(method: str, there: Mapping[str, Rule | None]) -> Rule:
