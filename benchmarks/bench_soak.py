@@ -63,11 +63,15 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Look:
-    """The service at one moment: seconds since the load began, MiB, open files (no sockets), sockets, answers."""
+    """The service at one moment: seconds since the load began, MiB, open files (no sockets), sockets, answers.
+
+    `own_mib` is what of the resident memory is no file's; the rest grows where files are read, and can be given back.
+    """
 
     at_s: float
     rss_mib: float
     pss_mib: float
+    own_mib: float
     files: int
     sockets: int
     threads: int
@@ -129,16 +133,17 @@ class Calls:
 def look(pid: int, database: Path, at_s: float, answered: int) -> Look:
     """Of a service's processes together; takes some milliseconds."""
     leader = psutil.Process(pid)
-    rss = pss = threads = 0
+    rss = pss = own = threads = 0
     kinds: Counter[bool] = Counter()
     for one in (leader, *leader.children(recursive=True)):
         with contextlib.suppress(psutil.NoSuchProcess):
             memory = one.memory_full_info()
-            rss, pss = rss + memory.rss, pss + memory.pss
+            rss, pss, own = rss + memory.rss, pss + memory.pss, own + memory.rss - memory.shared
             threads += one.num_threads()
             kinds.update(_is_socket(path) for path in Path(f"/proc/{one.pid}/fd").iterdir())
     sizes = [path.stat().st_size / MIB if path.exists() else 0.0 for path in (database, Path(f"{database}-wal"))]
-    return Look(at_s, rss / MIB, pss / MIB, kinds[False], kinds[True], threads, sizes[0], sizes[1], answered)
+    memory_mib = (rss / MIB, pss / MIB, own / MIB)
+    return Look(at_s, *memory_mib, kinds[False], kinds[True], threads, sizes[0], sizes[1], answered)
 
 
 def _is_socket(handle: Path) -> bool:
@@ -185,7 +190,8 @@ class Soak:
     def _tell(self) -> None:
         now, (median, slow) = self.looks[-1], self.took_ms[-1]
         print(
-            f"{now.at_s / 60:6.1f} min  RSS {now.rss_mib:8.1f} MiB  PSS {now.pss_mib:8.1f}  files {now.files}"
+            f"{now.at_s / 60:6.1f} min  RSS {now.rss_mib:8.1f} MiB  PSS {now.pss_mib:8.1f}  own {now.own_mib:8.1f}"
+            f"  files {now.files}"
             f"  sockets {now.sockets}  threads {now.threads}  database {now.database_mib:,.0f} MiB"
             f"  p50 {median:.1f} ms  p99 {slow:.1f} ms  {dict(self.load.run.outcomes)}",
             flush=True,
