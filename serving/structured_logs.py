@@ -118,8 +118,9 @@ def _fault(error: BaseException) -> dict[str, Any]:
 class _Lines(logging.StreamHandler[TextIO]):
     """Writes lines whole. Those of requests go together, a few at a time or a moment later; any other goes at once."""
 
-    def __init__(self, stream: TextIO, form: JsonLines | TextLines) -> None:
+    def __init__(self, stream: TextIO, form: JsonLines | TextLines, clock: Callable[[], float]) -> None:
         super().__init__(stream)
+        self.clock = clock
         self.setFormatter(form)
         self._form = form
         self._waiting: list[str] = []
@@ -168,7 +169,7 @@ class AccessLog:
         if _access is None:
             return
         line: _Line = {
-            "time": _instant(_machine_time()),
+            "time": _instant(_access.clock()),
             "level": "INFO",
             "logger": "holdfast.access",
             "message": "request",
@@ -182,9 +183,6 @@ class AccessLog:
             line["release"], line["arm"] = context.release, context.arm
         _access.add(line)
 
-
-_machine_time: Callable[[], float] = time.time
-"""As the standard's records take it: lines tell when they were written, whatever clock the answers go by."""
 
 _access: _Lines | None = None
 """Where lines of requests go to; nowhere until `configure_logs` says so."""
@@ -201,18 +199,21 @@ def route_of(scope: Scope) -> str:
     return NONE if route is None else str(route.path)
 
 
-def configure_logs(form: str | None, *, access: bool, stream: TextIO | None = None) -> None:
+def configure_logs(
+    form: str | None, *, access: bool, stream: TextIO | None = None, clock: Callable[[], float] = time.time
+) -> None:
     """Send every log line of this process to one stream in one form; libraries' own handlers are taken away.
 
     Args:
         form: one of `FORMATS`; None for text on a terminal and JSON elsewhere.
         access: whether each request gets a line.
         stream: where to; standard output when None.
+        clock: what lines of requests tell the time by, seconds since 1970; others go by that of the standard's records.
     """
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # told in no line, asked for each
     stream = sys.stdout if stream is None else stream
     chosen = form or ("text" if stream.isatty() else "json")
-    handler = _Lines(stream, JsonLines() if chosen == "json" else TextLines())
+    handler = _Lines(stream, JsonLines() if chosen == "json" else TextLines(), clock)
     global _access  # noqa: PLW0603 - of the process, as the standard's handlers are
     _access = handler if access else None
     root = logging.getLogger()

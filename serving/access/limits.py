@@ -12,7 +12,7 @@ from collections.abc import Callable
 from anyio import to_thread
 
 from features.errors import HoldfastError
-from features.instants import DAY_US, MINUTE_US
+from features.instants import DAY_US, MINUTE_US, SECOND_US
 from serving.access.counts import Claim, Counts
 from serving.access.scopes import Caller
 from serving.problems import Problem
@@ -21,7 +21,6 @@ __all__ = ["Limits"]
 
 log = logging.getLogger("holdfast.callers")
 
-_SECOND_US = 1_000_000
 _REMEMBERED = 100_000
 _SLACK_US = 5 * MINUTE_US
 """How far clocks of machines that count together may differ."""
@@ -105,5 +104,5 @@ def _end(now_us: int, window_us: int) -> int:
 
 
 def _too_many(claim: Claim, now_us: int, words: str) -> Problem:
-    seconds = max(1, -(-(claim.ends_us - now_us) // _SECOND_US))
+    seconds = max(1, -(-(claim.ends_us - now_us) // SECOND_US))
     return Problem(429, f"{words}; try again when Retry-After says", headers={"Retry-After": str(seconds)})

@@ -13,6 +13,7 @@ import jwt
 from jwt.exceptions import PyJWTError
 
 from features.errors import ConfigurationError
+from features.instants import SECOND_US
 from serving.access.key_ring import unauthenticated
 from serving.access.scopes import BROWSER_SCOPES, SCOPES, Caller, granted
 from serving.settings import TokenSettings
@@ -21,7 +22,6 @@ __all__ = ["Tokens"]
 
 _LEAST_SECRET_BYTES = 32
 _REMEMBERED = 10_000
-_SECOND_US = 1_000_000
 _CHECKED = {"require": ["exp", "aud", "iss"], "verify_exp": False, "verify_nbf": False, "verify_iat": False}
 """What the library is told to look at; times are ours, by the clock that is given."""
 
@@ -90,7 +90,7 @@ def _key(settings: TokenSettings) -> Any:
 def _instant(seconds: object) -> int:
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise TypeError
-    return int(seconds * _SECOND_US)
+    return int(seconds * SECOND_US)
 
 
 def _caller(claims: Mapping[str, Any]) -> Caller:

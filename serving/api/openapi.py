@@ -70,7 +70,7 @@ _SAID: dict[str, Any] = {
 _TRY_AGAIN: dict[str, Any] = {"Retry-After": {"description": "seconds", "schema": {"type": "integer", "minimum": 1}}}
 _SAID_IF: dict[int, dict[str, Any]] = {
     401: {"WWW-Authenticate": {"description": "how to show a key", "required": True, "schema": _TEXT}},
-    429: {"Retry-After": {"description": "seconds", "required": True, "schema": {"type": "integer", "minimum": 1}}},
+    429: {"Retry-After": _TRY_AGAIN["Retry-After"] | {"required": True}},
     503: _TRY_AGAIN,
     507: _TRY_AGAIN,
 }
